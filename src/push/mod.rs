@@ -67,7 +67,6 @@ impl Default for AppRules {
 /// The running pipeline.
 pub struct Pipeline {
     lanes: Arc<Lanes>,
-    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     context: dispatch::Context,
     /// The pump and the lanes.
@@ -108,7 +107,6 @@ impl Pipeline {
         settling.close();
         let pipeline = Pipeline {
             lanes: known.clone(),
-            store: store.clone(),
             clock: clock.clone(),
             context,
             tasks: TaskTracker::new(),
@@ -138,6 +136,16 @@ impl Pipeline {
         }
     }
 
+    /// Whether the app has a lane of this name.
+    pub fn has_lane(&self, app: &str, lane: &str) -> bool {
+        self.lanes.get(app, lane).is_some()
+    }
+
+    /// Tells a lane that something of it was parked from outside.
+    pub fn wake_lane(&self, app: &str, lane: &str) {
+        self.lanes.parked(app, lane, self.clock.now());
+    }
+
     /// How every lane stands.
     pub fn lane_states(&self) -> Vec<LaneState> {
         let now = self.clock.now();
@@ -153,11 +161,6 @@ impl Pipeline {
         // An error would mean that the settler has ended already.
         drop(self.context.answers.send(News::Stop));
         self.settling.wait().await;
-    }
-
-    /// The store the pipeline works on.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
     }
 }
 

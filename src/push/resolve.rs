@@ -91,8 +91,14 @@ impl Resolver {
             match &event.kind {
                 Kind::Read { .. } => draft.note_read(),
                 Kind::Recall { of } | Kind::CallEnd { of } => {
-                    let shown = self.store.trace(app, of).await?;
-                    draft.replace_shown(shown.map(|t| t.pushes).unwrap_or_default(), recipients);
+                    let trace = self.store.trace(app, of).await?;
+                    let pushes = trace.map(|trace| trace.pushes).unwrap_or_default();
+                    let shown: Vec<PushTrace> =
+                        pushes.into_iter().filter(|push| is_shown(push.verdict)).collect();
+                    let owners: Vec<&str> =
+                        shown.iter().map(|push| push.user_id.as_deref().unwrap_or("")).collect();
+                    let owners = self.store.users(app, &owners).await?;
+                    draft.replace_shown(&shown, &owners);
                 }
                 Kind::Message(_)
                 | Kind::Call
@@ -221,10 +227,7 @@ impl Draft<'_> {
             self.rows.push(row);
             return;
         };
-        let original = match &self.event.kind {
-            Kind::Edit { of, .. } => of,
-            _ => &self.event.id,
-        };
+        let original = self.event.speaks_of().unwrap_or(&self.event.id);
         let slot = ids::slot_id(&self.event.app, original);
         let view = self.view(&Preferences::default(), None, 1);
         let token = target.token.expose();
@@ -239,20 +242,18 @@ impl Draft<'_> {
     }
 
     /// A recall or a call's end takes the place of what is on the screen, and rings nobody else.
-    fn replace_shown(&mut self, shown: Vec<PushTrace>, recipients: &[User]) {
-        let event = self.event;
-        for push in shown.iter().filter(|push| is_shown(push.verdict)) {
+    /// `owners` are the users of `shown`, in order. Only the caller knows the tokens it keeps
+    /// itself: those are replaced where it names them again.
+    fn replace_shown(&mut self, shown: &[PushTrace], owners: &[User]) {
+        for (push, owner) in shown.iter().zip(owners) {
             let Some(user) = push.user_id.as_deref() else { continue };
-            let place = event.to.iter().position(|known| **known == *user);
-            let Some(known) = place.and_then(|place| recipients.get(place)) else { continue };
-            let device = known.devices.iter().find(|d| Some(&*d.id) == push.device_id.as_deref());
+            let device = owner.devices.iter().find(|d| Some(&*d.id) == push.device_id.as_deref());
             if let Some(device) = device {
                 let burst = Burst { slot: push.slot_id, count: 1 };
-                self.ring_device(user, known, device, Some(burst));
+                self.ring_device(user, owner, device, Some(burst));
             }
         }
-        for push in shown.iter().filter(|p| is_shown(p.verdict) && p.user_id.is_none()) {
-            let Some(target) = event.targets.iter().find(|t| t.lane == push.lane) else { continue };
+        for target in &self.event.targets {
             self.ring_target(target);
         }
         if self.groups.is_empty() && self.rows.is_empty() {
