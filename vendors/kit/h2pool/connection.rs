@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, response};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -175,10 +175,10 @@ fn allowed(sender: &SendRequest<Bytes>, own: usize) -> usize {
 pub(super) async fn answer(
     response: ResponseFuture,
     limit: usize,
-) -> Result<Response<Bytes>, Lost> {
+) -> Result<(response::Parts, Bytes), Lost> {
     let (head, body) = response.await.map_err(lost)?.into_parts();
     let body = collect(body, limit).await.map_err(Lost::Failed)?;
-    Ok(Response::from_parts(head, body))
+    Ok((head, body))
 }
 
 async fn collect(mut body: RecvStream, limit: usize) -> Result<Bytes, Failure> {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, StatusCode};
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -71,6 +71,19 @@ impl Default for Options {
     }
 }
 
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// The connection it came on, for [`Pool::retire`].
+    pub connection: u64,
+}
+
 /// Connections to one origin. Dropping it closes them.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -122,7 +135,7 @@ impl Pool {
         head: impl Fn() -> Request<()>,
         stamp: impl Fn(&mut HeaderMap),
         body: Bytes,
-    ) -> Result<Response<Bytes>, Failure> {
+    ) -> Result<Answered, Failure> {
         let mut handovers = 0;
         loop {
             let lease = self.lease().await?;
@@ -131,7 +144,11 @@ impl Pool {
                 Err(err) => Err(Lost::Unprocessed(err)),
             };
             let lost = match sent {
-                Ok(answer) => return Ok(answer),
+                Ok((head, body)) => {
+                    let connection = lease.connection.number;
+                    let http::response::Parts { status, headers, .. } = head;
+                    return Ok(Answered { status, headers, body, connection });
+                }
                 Err(Lost::Unprocessed(lost)) => lost,
                 Err(Lost::Failed(failure)) => return Err(failure),
             };
@@ -149,6 +166,17 @@ impl Pool {
     /// Sees to it that a connection stands, without sending a request.
     pub async fn warm(&self) -> Result<(), Failure> {
         self.lease().await.map(drop)
+    }
+
+    /// Takes one connection out of rotation; what is in the air on it is finished.
+    pub fn retire(&self, number: u64) {
+        let found = {
+            let state = self.shared.lock();
+            state.connections.iter().find(|connection| connection.number == number).cloned()
+        };
+        if let Some(connection) = found {
+            self.shared.retire(&connection);
+        }
     }
 
     /// Takes every connection younger than `age` out of rotation (what is in the air is finished)
