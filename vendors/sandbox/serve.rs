@@ -148,6 +148,7 @@ async fn http2(
         .await?;
     // Polled in this task: a task a request would cost more than most answers.
     let mut streams = FuturesUnordered::new();
+    let mut leaving = false;
     loop {
         tokio::select! {
             accepted = connection.accept() => match accepted {
@@ -164,7 +165,9 @@ async fn http2(
             Some(then) = streams.next() => match then {
                 Then::After(After::Keep) => {}
                 Then::After(After::AllowStreams(limit)) => slip.allow_streams(limit),
+                Then::After(After::GoAway) if leaving => {}
                 Then::After(After::GoAway) => {
+                    leaving = true;
                     // The form APNs documents for a closing connection.
                     slip.go_away(Bytes::from_static(br#"{"reason":"Shutdown"}"#));
                     connection.graceful_shutdown();
