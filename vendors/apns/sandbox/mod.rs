@@ -78,31 +78,30 @@ impl ApnsSimulator {
         ApnsSimulator { tokens: Tokens::new() }
     }
 
-    fn take(&self, exchange: &Exchange<'_>, phones: &Phones) -> Result<Reply, Refusal> {
+    /// The device's token, and whether this is the first good provider token on its connection.
+    fn admit<'a>(&self, exchange: &Exchange<'a>) -> Result<(&'a str, bool), Refused> {
         let token = device(exchange)?;
-        let first = self.tokens.check(exchange)?;
-        let headers = rules::Headers::check(exchange.headers, TOPIC)?;
-        let payload = rules::payload(exchange.body, &headers)?;
-        // APNs takes the digits in either case; phones are known by lower ones.
-        let token = token.to_ascii_lowercase();
-        match phones.look_up(VENDOR, &token) {
-            Lookup::Unknown => return Err(Refused(400, "BadDeviceToken").into()),
-            Lookup::Uninstalled(at) => return Err(Refusal::Gone(at)),
-            Lookup::Installed => {}
-        }
-        let id = headers.id.map_or_else(|| made_up_id(exchange), str::to_owned);
-        if rules::is_alert(headers.push_type) {
-            phones.show(VENDOR, &token, None, render(&payload, &headers, &id), exchange.now);
-        } else {
-            phones.drop_push(VENDOR, &token, "not an alert", &id, exchange.now);
-        }
-        let mut reply = Reply::empty(200);
-        reply.headers = with_id(&id);
-        if first {
-            reply.after = After::AllowStreams(STREAMS);
-        }
-        Ok(reply)
+        Ok((token, self.tokens.check(exchange)?))
     }
+}
+
+fn take(token: &str, exchange: &Exchange<'_>, phones: &Phones) -> Result<Reply, Refusal> {
+    let headers = rules::Headers::check(exchange.headers, TOPIC)?;
+    let payload = rules::payload(exchange.body, &headers)?;
+    // APNs takes the digits in either case; phones are known by lower ones.
+    let token = token.to_ascii_lowercase();
+    match phones.look_up(VENDOR, &token) {
+        Lookup::Unknown => return Err(Refused(400, "BadDeviceToken").into()),
+        Lookup::Uninstalled(at) => return Err(Refusal::Gone(at)),
+        Lookup::Installed => {}
+    }
+    let id = headers.id.map_or_else(|| made_up_id(exchange), str::to_owned);
+    if rules::is_alert(headers.push_type) {
+        phones.show(VENDOR, &token, None, render(&payload, &headers, &id), exchange.now);
+    } else {
+        phones.drop_push(VENDOR, &token, "not an alert", &id, exchange.now);
+    }
+    Ok(Reply { headers: with_id(&id), ..Reply::empty(200) })
 }
 
 /// A refusal, which for a dead token says since when.
@@ -146,13 +145,19 @@ impl Simulator for ApnsSimulator {
     }
 
     fn answer(&self, exchange: &Exchange<'_>, phones: &Phones) -> Reply {
-        match self.take(exchange, phones) {
+        let (token, first) = match self.admit(exchange) {
+            Ok(admitted) => admitted,
+            Err(refused) => return refuse(refused, None, exchange),
+        };
+        let mut reply = match take(token, exchange, phones) {
             Ok(reply) => reply,
             Err(Refusal::Plain(refused)) => refuse(refused, None, exchange),
-            Err(Refusal::Gone(since)) => {
-                refuse(Refused(410, "Unregistered"), Some(since), exchange)
-            }
+            Err(Refusal::Gone(at)) => refuse(Refused(410, "Unregistered"), Some(at), exchange),
+        };
+        if first {
+            reply.after = After::AllowStreams(STREAMS);
         }
+        reply
     }
 
     fn refusal(&self, code: &str, exchange: &Exchange<'_>) -> Reply {
