@@ -11,7 +11,7 @@ mod booth;
 mod configuration;
 mod control;
 mod faults;
-mod frames;
+pub(crate) mod frames;
 mod host;
 pub mod phones;
 mod receipts;

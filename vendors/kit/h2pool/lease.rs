@@ -61,9 +61,10 @@ impl Shared {
             let connection = connection.clone();
             connection.take();
             let more = connection.has_room() || state.connections.iter().any(|c| c.has_room());
-            drop(state);
-            if more && self.starving() {
-                self.freed.notify_one();
+            match (self.starving(), more) {
+                (true, true) => self.freed.notify_one(),
+                (true, false) => self.grow(&mut state),
+                (false, _) => {}
             }
             return Grant::Given(Lease { connection, shared: self.clone() });
         }
