@@ -24,7 +24,7 @@ const SETTLED: Duration = Duration::from_secs(20 * 60);
 /// How a lane shows who it is.
 pub(super) enum Auth {
     /// With a token on every request.
-    Token(ProviderTokens),
+    Token(Box<ProviderTokens>),
     /// With the certificate of the TLS handshake.
     Certificate,
 }

@@ -180,7 +180,7 @@ fn provider_token(config: &Config) -> Result<Auth, Vec<Fault>> {
     let signer = Signer::new(team_id, key_id, pem)
         .map_err(|problem| faults.push(Fault::new("key", problem)));
     match signer {
-        Ok(signer) if faults.is_empty() => Ok(Auth::Token(ProviderTokens::new(signer))),
+        Ok(signer) if faults.is_empty() => Ok(Auth::Token(Box::new(ProviderTokens::new(signer)))),
         Ok(_) | Err(()) => Err(faults),
     }
 }

@@ -15,6 +15,9 @@ use super::{ApnsSimulator, TOPIC, tokens};
 use crate::sandbox::{After, Exchange, Phones, Reply, Simulator};
 use crate::{Batch, Id, Notification, Push, Token};
 
+/// One way to make a good request a bad one.
+type Spoil = Box<dyn FnOnce(&mut Request<Bytes>)>;
+
 struct Bench {
     simulator: ApnsSimulator,
     phones: Phones,
@@ -89,7 +92,7 @@ fn reason(reply: &Reply) -> String {
     format!("{} {}", reply.status.as_u16(), body["reason"].as_str().unwrap_or("ok"))
 }
 
-fn set(name: &'static str, value: &str) -> impl FnOnce(&mut Request<Bytes>) {
+fn set(name: &'static str, value: &str) -> impl FnOnce(&mut Request<Bytes>) + use<> {
     let value = HeaderValue::from_str(value).expect("a header");
     move |request| {
         request.headers_mut().insert(name, value);
@@ -102,7 +105,7 @@ fn without(name: &'static str) -> impl FnOnce(&mut Request<Bytes>) {
     }
 }
 
-fn path(path: &str) -> impl FnOnce(&mut Request<Bytes>) {
+fn path(path: &str) -> impl FnOnce(&mut Request<Bytes>) + use<> {
     let uri = format!("https://127.0.0.1{path}").parse().expect("a uri");
     move |request| *request.uri_mut() = uri
 }
@@ -126,7 +129,7 @@ fn the_adapters_own_request_is_taken_and_raises_the_streams_once() {
 fn every_header_is_looked_at() {
     let bench = Bench::new();
     let long = "x".repeat(65);
-    let cases: Vec<(Box<dyn FnOnce(&mut Request<Bytes>)>, &str)> = vec![
+    let cases: Vec<(Spoil, &str)> = vec![
         (Box::new(without("apns-topic")), "400 MissingTopic"),
         (Box::new(set("apns-topic", "com.example.other")), "400 TopicDisallowed"),
         (Box::new(without("apns-push-type")), "400 InvalidPushType"),
