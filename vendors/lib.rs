@@ -38,15 +38,21 @@ pub struct Spec {
     /// The name a person reads.
     pub name: &'static str,
     /// Checks one lane's configuration and builds its adapter. Opens no connection.
-    pub build: fn(toml::Table) -> Result<Arc<dyn Vendor>, Vec<kit::settings::Fault>>,
+    pub build: Build,
     /// The pure half of the adapter alone, for the conformance test.
-    pub wire: fn(toml::Table) -> Result<Box<dyn Wire>, Vec<kit::settings::Fault>>,
+    pub wire: BuildWire,
     /// The vendor's simulator, for the sandbox.
     pub simulator: fn() -> Box<dyn sandbox::Simulator>,
     /// Outcomes this vendor can never give, each with the reason; the conformance test wants a
     /// fixture for every other one. Names as in [`Outcome::name`].
     pub impossible: &'static [(&'static str, &'static str)],
 }
+
+/// Makes an adapter of one lane's configuration, or tells every fault of it.
+pub type Build = fn(toml::Table) -> Result<Arc<dyn Vendor>, Vec<kit::settings::Fault>>;
+
+/// The same for the pure half.
+pub type BuildWire = fn(toml::Table) -> Result<Box<dyn Wire>, Vec<kit::settings::Fault>>;
 
 /// One vendor with one set of credentials.
 pub trait Vendor: Send + Sync {

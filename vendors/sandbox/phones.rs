@@ -16,12 +16,30 @@ pub struct Phones {
 
 #[derive(Default)]
 struct Inner {
-    phones: Vec<Phone>,
-    /// (vendor, token) to the phone's place in `phones`.
-    by_token: HashMap<(&'static str, Box<str>), usize>,
+    devices: Vec<Device>,
+    /// Vendor, then token, to the place in `devices`.
+    by_token: HashMap<&'static str, HashMap<Box<str>, usize>>,
 }
 
-/// One virtual phone.
+/// A phone as it is kept. Load tests put hundreds of thousands of pushes on one, so that nothing
+/// here may cost more with what is already shown.
+struct Device {
+    id: String,
+    vendor: &'static str,
+    name: String,
+    token: String,
+    uninstalled_at: Option<SystemTime>,
+    /// By order of arrival.
+    shown: BTreeMap<u64, Arc<ShownPush>>,
+    arrivals: u64,
+    /// Tag to place in `shown`.
+    by_tag: HashMap<String, u64>,
+    replaced: Vec<Arc<ShownPush>>,
+    dropped: Vec<Arc<Dropped>>,
+    seen: HashSet<String>,
+}
+
+/// One virtual phone, as it was when asked for.
 #[derive(Debug, Clone, Serialize)]
 pub struct Phone {
     /// `phone-1`, `phone-2`, …
@@ -40,19 +58,17 @@ pub struct Phone {
     /// What stands on the screen, oldest first.
     #[serde(flatten)]
     pub screen: Screen,
-    #[serde(skip)]
-    seen: HashSet<String>,
 }
 
 /// What one phone shows and what it no longer or never showed.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Screen {
     /// On the screen, oldest first.
-    pub shown: Vec<ShownPush>,
+    pub shown: Vec<Arc<ShownPush>>,
     /// Was on the screen until a later push took its place or the sender withdrew it.
-    pub replaced: Vec<ShownPush>,
+    pub replaced: Vec<Arc<ShownPush>>,
     /// Taken by the vendor but not shown.
-    pub dropped: Vec<Dropped>,
+    pub dropped: Vec<Arc<Dropped>>,
 }
 
 /// Whether the app is on the phone.
@@ -134,20 +150,11 @@ impl Phones {
         token: impl FnOnce(u64) -> String,
     ) -> Phone {
         let mut inner = self.lock();
-        let serial = inner.phones.len() as u64 + 1;
-        let phone = Phone {
-            id: format!("phone-{serial}"),
-            vendor,
-            name: name.to_owned(),
-            token: token(serial),
-            state: PhoneState::Installed,
-            uninstalled_at: None,
-            screen: Screen::default(),
-            seen: HashSet::new(),
-        };
-        let place = inner.phones.len();
-        inner.by_token.insert((vendor, phone.token.as_str().into()), place);
-        inner.phones.push(phone.clone());
+        let place = inner.devices.len();
+        let device = Device::new(place as u64 + 1, vendor, name, token);
+        let phone = device.snapshot();
+        inner.by_token.entry(vendor).or_default().insert(device.token.as_str().into(), place);
+        inner.devices.push(device);
         drop(inner);
         self.tell();
         phone
@@ -156,11 +163,8 @@ impl Phones {
     /// The app is removed from this phone. False when there is no such phone.
     pub fn uninstall(&self, id: &str, now: SystemTime) -> bool {
         let mut inner = self.lock();
-        let Some(phone) = inner.phones.iter_mut().find(|phone| phone.id == id) else {
-            return false;
-        };
-        phone.state = PhoneState::Uninstalled;
-        phone.uninstalled_at = Some(now);
+        let Some(at) = inner.place(id) else { return false };
+        inner.devices[at].uninstalled_at.get_or_insert(now);
         drop(inner);
         self.tell();
         true
@@ -168,13 +172,11 @@ impl Phones {
 
     /// What the vendor knows of this token.
     pub fn look_up(&self, vendor: &'static str, token: &str) -> Lookup {
-        let inner = self.lock();
-        match inner.by_token.get(&(vendor, token.into())).map(|at| &inner.phones[*at]) {
+        let mut inner = self.lock();
+        match inner.device(vendor, token).map(|device| device.uninstalled_at) {
             None => Lookup::Unknown,
-            Some(phone) => match phone.uninstalled_at {
-                None => Lookup::Installed,
-                Some(at) => Lookup::Uninstalled(at),
-            },
+            Some(None) => Lookup::Installed,
+            Some(Some(at)) => Lookup::Uninstalled(at),
         }
     }
 
@@ -190,23 +192,8 @@ impl Phones {
     ) -> Show {
         push.received_at = millis(now);
         let mut inner = self.lock();
-        let Some(at) = inner.by_token.get(&(vendor, token.into())).copied() else {
-            return Show::Duplicate;
-        };
-        let phone = &mut inner.phones[at];
-        let seen_before = dedupe.is_some_and(|id| !phone.seen.insert(id.to_owned()));
-        let verdict = if seen_before {
-            phone.screen.dropped.push(Dropped {
-                why: "duplicate id".to_owned(),
-                vendor_ref: push.vendor_ref,
-                received_at: push.received_at,
-            });
-            Show::Duplicate
-        } else {
-            let replaced = phone.screen.take_tag(push.tag.as_deref());
-            phone.screen.shown.push(push);
-            if replaced { Show::Replaced } else { Show::Shown }
-        };
+        let Some(device) = inner.device(vendor, token) else { return Show::Duplicate };
+        let verdict = device.show(dedupe, push);
         drop(inner);
         self.tell();
         verdict
@@ -222,12 +209,8 @@ impl Phones {
         now: SystemTime,
     ) {
         let mut inner = self.lock();
-        if let Some(at) = inner.by_token.get(&(vendor, token.into())).copied() {
-            inner.phones[at].screen.dropped.push(Dropped {
-                why: why.to_owned(),
-                vendor_ref: vendor_ref.to_owned(),
-                received_at: millis(now),
-            });
+        if let Some(device) = inner.device(vendor, token) {
+            device.drop_push(why, vendor_ref, millis(now));
         }
         drop(inner);
         self.tell();
@@ -236,10 +219,7 @@ impl Phones {
     /// Withdraws what carries this tag. True when it stood on the screen.
     pub fn revoke(&self, vendor: &'static str, token: &str, tag: &str) -> bool {
         let mut inner = self.lock();
-        let Some(at) = inner.by_token.get(&(vendor, token.into())).copied() else {
-            return false;
-        };
-        let revoked = inner.phones[at].screen.take_tag(Some(tag));
+        let revoked = inner.device(vendor, token).is_some_and(|device| device.take_tag(tag));
         drop(inner);
         self.tell();
         revoked
@@ -247,17 +227,23 @@ impl Phones {
 
     /// Every phone as it is now.
     pub fn all(&self) -> Vec<Phone> {
-        self.lock().phones.clone()
+        self.lock().devices.iter().map(Device::snapshot).collect()
     }
 
     /// One phone as it is now.
     pub fn get(&self, id: &str) -> Option<Phone> {
-        self.lock().phones.iter().find(|phone| phone.id == id).cloned()
+        let inner = self.lock();
+        inner.place(id).map(|at| inner.devices[at].snapshot())
     }
 
-    /// Wakes whenever any phone changed.
+    /// Wakes whenever any phone changed; the number counts the changes.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// How often any phone changed so far.
+    pub fn version(&self) -> u64 {
+        *self.changed.borrow()
     }
 
     fn tell(&self) {
@@ -269,16 +255,90 @@ impl Phones {
     }
 }
 
-impl Screen {
+impl Inner {
+    /// Ids are given in order, so the number in one is its place.
+    fn place(&self, id: &str) -> Option<usize> {
+        let serial: usize = id.strip_prefix("phone-")?.parse().ok()?;
+        let place = serial.checked_sub(1)?;
+        self.devices.get(place).filter(|device| device.id == id).map(|_| place)
+    }
+
+    fn device(&mut self, vendor: &str, token: &str) -> Option<&mut Device> {
+        let place = *self.by_token.get(vendor)?.get(token)?;
+        self.devices.get_mut(place)
+    }
+}
+
+impl Device {
+    fn new(
+        serial: u64,
+        vendor: &'static str,
+        name: &str,
+        token: impl FnOnce(u64) -> String,
+    ) -> Self {
+        Device {
+            id: format!("phone-{serial}"),
+            vendor,
+            name: name.to_owned(),
+            token: token(serial),
+            uninstalled_at: None,
+            shown: BTreeMap::new(),
+            arrivals: 0,
+            by_tag: HashMap::new(),
+            replaced: Vec::new(),
+            dropped: Vec::new(),
+            seen: HashSet::new(),
+        }
+    }
+
+    fn show(&mut self, dedupe: Option<&str>, push: ShownPush) -> Show {
+        if dedupe.is_some_and(|id| !self.seen.insert(id.to_owned())) {
+            self.drop_push("duplicate id", &push.vendor_ref, push.received_at);
+            return Show::Duplicate;
+        }
+        let replaced = push.tag.as_deref().is_some_and(|tag| self.take_tag(tag));
+        self.arrivals += 1;
+        if let Some(tag) = &push.tag {
+            self.by_tag.insert(tag.clone(), self.arrivals);
+        }
+        self.shown.insert(self.arrivals, Arc::new(push));
+        if replaced { Show::Replaced } else { Show::Shown }
+    }
+
     /// Moves whatever carries `tag` to `replaced`.
-    fn take_tag(&mut self, tag: Option<&str>) -> bool {
-        let Some(tag) = tag else { return false };
-        let Some(at) = self.shown.iter().position(|push| push.tag.as_deref() == Some(tag)) else {
-            return false;
-        };
-        let old = self.shown.remove(at);
+    fn take_tag(&mut self, tag: &str) -> bool {
+        let at = self.by_tag.remove(tag);
+        let Some(old) = at.and_then(|at| self.shown.remove(&at)) else { return false };
         self.replaced.push(old);
         true
+    }
+
+    fn drop_push(&mut self, why: &str, vendor_ref: &str, received_at: u64) {
+        self.dropped.push(Arc::new(Dropped {
+            why: why.to_owned(),
+            vendor_ref: vendor_ref.to_owned(),
+            received_at,
+        }));
+    }
+
+    fn snapshot(&self) -> Phone {
+        let state = match self.uninstalled_at {
+            None => PhoneState::Installed,
+            Some(_) => PhoneState::Uninstalled,
+        };
+        Phone {
+            id: self.id.clone(),
+            vendor: self.vendor,
+            name: self.name.clone(),
+            token: self.token.clone(),
+            state,
+            uninstalled_at: self.uninstalled_at,
+            screen: Screen {
+                shown: self.shown.values().cloned().collect(),
+                replaced: self.replaced.clone(),
+                dropped: self.dropped.clone(),
+            },
+        }
     }
 }
 

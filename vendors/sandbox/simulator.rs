@@ -14,6 +14,11 @@ pub trait Simulator: Send + Sync {
         &["http/1.1"]
     }
 
+    /// How many streams an HTTP/2 connection may open at first; `After::AllowStreams` changes it.
+    fn first_streams(&self) -> u32 {
+        100
+    }
+
     /// A new phone's token, in the vendor's real shape. `serial` differs for every phone.
     fn token(&self, serial: u64) -> String;
 
