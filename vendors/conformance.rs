@@ -11,7 +11,7 @@
 //! name = "a chat message to two devices, one dead"
 //! kind = "partial"          # optional; what the case proves, see below
 //! now = 1795341600          # seconds since 1970; this is the default
-//! lane = { category = "WORK" }   # optional: laid over lane.toml, key by key
+//! lane = { app_id = "2" }   # optional: laid over lane.toml, key by key
 //!
 //! # The pushes of the batch; without any, one push with every default below.
 //! [[case.push]]
@@ -91,6 +91,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::sandbox::{Exchange, Phones, Reply, Simulator};
 use crate::{
     Batch, Class, Id, Notification, Outcome, Push, Scope, Sender, Spec, Token, VENDORS, Wire,
 };
@@ -463,10 +464,7 @@ fn check_form(expected: &RequestOut, body: &[u8], faults: &mut Vec<String>) {
     if expected.form.is_none() && expected.form_has.is_empty() && expected.form_lacks.is_empty() {
         return;
     }
-    // A URL's query is form-encoded; this is the one parser of it among our dependencies.
-    let mut url = reqwest::Url::parse("http://form/").expect("a literal URL");
-    url.set_query(Some(&String::from_utf8_lossy(body)));
-    let got = url.query_pairs().into_owned().collect::<Vec<_>>();
+    let got: Vec<_> = form_urlencoded::parse(body).into_owned().collect();
     let got_fields = fields(&got.iter().cloned().collect());
     if got_fields.len() != got.len() {
         faults.push(format!("the form has a field twice: {got:?}"));
@@ -609,4 +607,46 @@ impl<'o> Fields<'o> {
             other => panic!("no such optional field: {other}"),
         }
     }
+}
+
+// ---- for the simulators' own tests -------------------------------------------------------------
+
+/// One push a token, all alike, living an hour.
+pub(crate) fn pushes(
+    tokens: impl IntoIterator<Item = String>,
+    notification: Arc<Notification>,
+    now: SystemTime,
+) -> Vec<Push> {
+    let push = |(at, token): (usize, String)| Push {
+        push_id: Id((at as u128 + 1).to_be_bytes()),
+        slot_id: Id([0x51; 16]),
+        token: Token::new(token),
+        notification: Arc::clone(&notification),
+        expires_at: now + Duration::from_secs(3600),
+    };
+    tokens.into_iter().enumerate().map(push).collect()
+}
+
+/// The simulator's reply to one request.
+pub(crate) fn ask(
+    simulator: &dyn Simulator,
+    phones: &Phones,
+    request: &http::Request<Bytes>,
+    now: SystemTime,
+) -> Reply {
+    let (method, uri) = (request.method(), request.uri());
+    let (headers, body) = (request.headers(), request.body());
+    simulator.answer(&Exchange { connection: 1, method, uri, headers, body, now }, phones)
+}
+
+/// What the adapter reads in the simulator's reply to one request.
+pub(crate) fn exchange(
+    wire: &dyn Wire,
+    simulator: &dyn Simulator,
+    phones: &Phones,
+    batch: &Batch,
+    request: &http::Request<Bytes>,
+) -> Vec<Outcome> {
+    let reply = ask(simulator, phones, request, batch.now);
+    wire.outcomes(batch, reply.status, &reply.headers, &reply.body)
 }
