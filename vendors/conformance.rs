@@ -91,6 +91,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::kit::settings::Fault;
 use crate::sandbox::{Exchange, Phones, Reply, Simulator};
 use crate::{
     Batch, Class, Id, Notification, Outcome, Push, Scope, Sender, Spec, Token, VENDORS, Wire,
@@ -378,6 +379,7 @@ fn check_vendor(spec: &Spec, fixtures: &Fixtures, faults: &mut Vec<String>) {
             faults.push(format!("{}: no fixture gives the outcome `{name}`", spec.id));
         }
     }
+    faults.extend(sample_faults(spec));
     let vendor = match (spec.build)(fixtures.lane.clone()) {
         Ok(vendor) => vendor,
         Err(why) => return faults.push(format!("{}: lane.toml does not build: {why:?}", spec.id)),
@@ -388,6 +390,24 @@ fn check_vendor(spec: &Spec, fixtures: &Fixtures, faults: &mut Vec<String>) {
             faults.push(format!("{}: no fixture of the kind {kind:?}", spec.id));
         }
     }
+}
+
+/// `config/vendors/<id>.toml` must hold no key that the vendor does not know. Its values may stand
+/// for others (`env:NAME`), so they are not checked.
+fn sample_faults(spec: &Spec) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join("../config/vendors").join(spec.id).with_extension("toml");
+    if !path.exists() {
+        return vec![format!("{}: no sample at {}", spec.id, path.display())];
+    }
+    let mut sample: toml::Table = parse(&path);
+    // What the gateway itself reads of a lane.
+    for key in ["vendor", "receipt_key"] {
+        sample.remove(key);
+    }
+    let unknown = |fault: &Fault| fault.problem.starts_with("unknown key");
+    let faults = (spec.wire)(sample).err().unwrap_or_default();
+    faults.into_iter().filter(unknown).map(|fault| format!("{}: {fault:?}", spec.id)).collect()
 }
 
 fn check_case(spec: &Spec, lane: &toml::Table, case: &Case) -> Vec<String> {

@@ -16,6 +16,9 @@ use crate::kit::credential::{Credential, Source};
 use crate::kit::http1::Client;
 use crate::{Outcome, Secret};
 
+/// An hour is documented; a year is nonsense, and more would overflow a time.
+const LONGEST_LIFETIME_SECS: u64 = 365 * 24 * 3600;
+
 /// One app at the token endpoint.
 pub(super) struct Endpoint {
     client: Arc<Client>,
@@ -77,6 +80,12 @@ pub(super) fn read(
 ) -> Result<Credential, Outcome> {
     if let (true, Ok(granted)) = (status.is_success(), serde_json::from_slice::<Granted>(body)) {
         let lifetime = Duration::from_secs(granted.expires_in);
+        // It travels in a header, which takes visible ASCII only.
+        let is_usable = granted.access_token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_usable || granted.expires_in > LONGEST_LIFETIME_SECS {
+            let hint = "the token endpoint gave a token that cannot be used";
+            return Err(Class::Retry.outcome("malformed_answer", hint, now));
+        }
         return Ok(Credential::new(granted.access_token, now, lifetime));
     }
     let denied: Denied = serde_json::from_slice(body).unwrap_or_default();
@@ -121,6 +130,13 @@ mod tests {
             (590, "", "retry", "oauth_http_590"),
             (200, "", "retry", "oauth_http_200"),
             (200, r#"{"access_tok"#, "retry", "oauth_http_200"),
+            (200, r#"{"access_token":"a\nb"}"#, "retry", "malformed_answer"),
+            (
+                200,
+                r#"{"access_token":"a","expires_in":18446744073709551615}"#,
+                "retry",
+                "malformed_answer",
+            ),
         ];
         for (status, body, name, code) in table {
             let outcome = answer(status, body).expect_err("no token");
