@@ -281,3 +281,6 @@ impl Vendor for Huawei {
         advice
     }
 }
+
+#[cfg(test)]
+mod tests;

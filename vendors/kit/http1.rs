@@ -115,7 +115,7 @@ pub fn address(key: &str, text: &str) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -125,9 +125,8 @@ mod tests {
 
     use super::*;
 
-    /// A TLS server on loopback that answers every connection once with `answer` and hangs up;
-    /// its address and the certificate to trust.
-    async fn server(answer: Vec<u8>) -> (String, String) {
+    /// The server side of TLS for `localhost`, and the certificate to trust.
+    pub(crate) fn acceptor() -> (TlsAcceptor, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -137,7 +136,13 @@ mod tests {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .expect("a certificate");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+    }
+
+    /// A TLS server on loopback that answers every connection once with `answer` and hangs up;
+    /// its address and the certificate to trust.
+    async fn server(answer: Vec<u8>) -> (String, String) {
+        let (acceptor, ca) = acceptor();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         tokio::spawn(async move {
@@ -150,7 +155,7 @@ mod tests {
                 }
             }
         });
-        (format!("https://localhost:{port}"), made.cert.pem())
+        (format!("https://localhost:{port}"), ca)
     }
 
     async fn ask(answer: &[u8]) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
