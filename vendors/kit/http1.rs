@@ -109,6 +109,8 @@ pub fn address(key: &str, text: &str) -> Result<(), Fault> {
         Ok(url) if url.query().is_some() || url.fragment().is_some() => {
             fault("must have no query and no fragment")
         }
+        // Requests are built from `http::Uri`, which takes no other alphabet.
+        Ok(_) if text.parse::<http::Uri>().is_err() => fault("must be plain ASCII"),
         Ok(_) if text.ends_with('/') => fault("must not end with a slash"),
         Ok(_) => Ok(()),
     }
@@ -212,7 +214,9 @@ pub(crate) mod tests {
     #[test]
     fn an_address_is_https_and_whole() {
         assert!(address("base_url", "https://push-api.cloud.huawei.com").is_ok());
-        for bad in ["push-api.cloud.huawei.com", "http://a.b", "https://a.b/", "https://a.b?x=1"] {
+        for bad in
+            ["a.b", "http://a.b", "https://a.b/", "https://a.b?x=1", "https://bücher.b", "https://"]
+        {
             assert!(address("base_url", bad).is_err(), "{bad}");
         }
     }
