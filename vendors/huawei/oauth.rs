@@ -1,6 +1,6 @@
 //! Huawei's token endpoint: client credentials in, a bearer token for an hour out.
 //!
-//! https://developer.huawei.com/consumer/cn/doc/HMSCore-Guides/oauth2-0000001212610981; at most
+//! <https://developer.huawei.com/consumer/cn/doc/HMSCore-Guides/oauth2-0000001212610981>; at most
 //! 1,000 tokens in five minutes an app. Codes: …/HMSCore-References/server-error-codes-0000001062371380.
 
 use std::sync::Arc;

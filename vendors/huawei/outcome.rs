@@ -2,7 +2,7 @@
 //!
 //! The body decides whatever the status, because partial success comes with 200 and some gateways
 //! on the way rewrite statuses; the status decides when there is no readable code.
-//! Codes: https://developer.huawei.com/consumer/cn/doc/HMSCore-References/https-send-api-0000001050986197,
+//! Codes: <https://developer.huawei.com/consumer/cn/doc/HMSCore-References/https-send-api-0000001050986197>,
 //! read 2026-11-22.
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! The one request that sends a batch: https://developer.huawei.com/consumer/cn/doc/HMSCore-References/https-send-api-0000001050986197.
+//! The one request that sends a batch: <https://developer.huawei.com/consumer/cn/doc/HMSCore-References/https-send-api-0000001050986197>.
 //!
 //! A batch is one content and many tokens, so the content is laid out once, borrowed, and written
 //! together with the tokens in one go.

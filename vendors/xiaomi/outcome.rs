@@ -2,7 +2,7 @@
 //!
 //! Business errors come with status 200, so the body decides and the status only when there is no
 //! readable code. An empty 200 is a failure, as in the vendor's own SDK.
-//! Codes: https://dev.mi.com/xiaomihyperos/documentation/detail?pId=1560 (2024-10-18) and the error
+//! Codes: <https://dev.mi.com/xiaomihyperos/documentation/detail?pId=1560> (2024-10-18) and the error
 //! enum of the vendor's SDK 2.3.0.
 
 use std::collections::HashSet;

@@ -2,7 +2,7 @@
 //!
 //! The first form, `/v3/message/regid`, holds one content, one notify id and one ttl, so it serves
 //! only pushes that are alike in all three; a mixed batch goes to `/v2/multi_messages/regids`
-//! (https://dev.mi.com/xiaomihyperos/documentation/detail?pId=1559). One layout feeds both.
+//! (<https://dev.mi.com/xiaomihyperos/documentation/detail?pId=1559>). One layout feeds both.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! A value has 1 to 128 characters, is not only blanks, and holds neither emoji nor other symbols
 //! (Unicode class So) nor unassigned code points; otherwise the message is refused
-//! (https://dev.mi.com/xiaomihyperos/documentation/detail?pId=2314, 2026-06-02).
+//! (<https://dev.mi.com/xiaomihyperos/documentation/detail?pId=2314>, 2026-06-02).
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use icu_properties::CodePointMapData;
