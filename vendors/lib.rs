@@ -15,6 +15,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(test)]
+mod conformance;
+
 pub mod apns;
 pub mod huawei;
 pub mod kit;

@@ -2,7 +2,12 @@
 //! Nothing here knows a vendor's name.
 
 pub mod h2pool;
+pub mod codes;
+pub mod credential;
+pub mod http1;
+pub mod quota_day;
 pub mod secret;
 pub mod settings;
+pub mod tap;
 pub mod text;
 pub mod tls;
