@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use posthorn_vendors::Secret;
 use posthorn_wire as wire;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::Failure;
@@ -45,6 +45,30 @@ impl Gateway {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<Option<T>, Failure> {
+        let Some(response) = self.exchange(method, path, body).await? else { return Ok(None) };
+        let answer = response.json().await;
+        answer.map(Some).map_err(|err| Failure::Failed(format!("unreadable answer: {err}")))
+    }
+
+    /// Tells the gateway something whose answer does not matter beyond its success.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<(), Failure> {
+        match self.exchange(method, path, Some(body)).await? {
+            Some(_) => Ok(()),
+            None => Err(Failure::Failed(format!("the gateway knows no {path}"))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<Option<Response>, Failure> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose());
@@ -65,7 +89,6 @@ impl Gateway {
             let detail = problem.map_or(String::new(), |problem| format!(": {}", problem.detail));
             return Err(Failure::Failed(format!("the gateway answered {status}{detail}")));
         }
-        let answer = response.json().await;
-        answer.map(Some).map_err(|err| Failure::Failed(format!("unreadable answer: {err}")))
+        Ok(Some(response))
     }
 }

@@ -345,7 +345,7 @@ fn join(pushes: &mut Vec<PushTrace>, news: PushTrace) {
 /// Keeps a second process out of the directory. `None` where even the lock file cannot be made:
 /// then nothing can be written either, and the engine says so.
 fn lock(path: &Path) -> Result<Option<File>, StoreError> {
-    let file: PathBuf = path.join("lock");
+    let file: PathBuf = path.join("posthorn.lock");
     let opened = std::fs::create_dir_all(path)
         .and_then(|()| File::options().create(true).truncate(false).write(true).open(&file))
         .or_else(|_| File::open(&file));
