@@ -111,7 +111,6 @@ impl Apns {
         if let Err(outcome) = request::check(push) {
             return outcome;
         }
-        let head = self.requests.head(push);
         let body = Bytes::from(payload::bytes(push));
         if body.len() > payload::MAX {
             return Outcome::rejected(
@@ -123,21 +122,22 @@ impl Apns {
             return Outcome::Unauthorized { reason };
         }
         let generation = self.auth.generation();
-        let answered = match self.exchange(&head, body.clone()).await {
+        let answered = match self.exchange(push, body.clone()).await {
             Ok(answered) => answered,
             Err(failed) => return failed,
         };
         if !self.mend(&answered, generation, now) {
             return outcome::read(answered.status, &answered.headers, &answered.body);
         }
-        match self.exchange(&head, body).await {
+        match self.exchange(push, body).await {
             Ok(again) => outcome::read(again.status, &again.headers, &again.body),
             Err(failed) => failed,
         }
     }
 
-    async fn exchange(&self, head: &request::Head, body: Bytes) -> Result<Answered, Outcome> {
-        let sent = self.pool.send(|| head.request(), |headers| self.auth.stamp(headers), body);
+    async fn exchange(&self, push: &Push, body: Bytes) -> Result<Answered, Outcome> {
+        let head = || self.requests.head(push);
+        let sent = self.pool.send(head, |headers| self.auth.stamp(headers), body);
         sent.await.map_err(|err| Outcome::Retry { after: None, reason: connection_reason(&err) })
     }
 
@@ -173,7 +173,7 @@ struct ApnsWire(Requests);
 impl Wire for ApnsWire {
     fn request(&self, batch: &Batch, credential: &str) -> http::Request<Bytes> {
         let push = batch.pushes.first().expect("a batch is never empty");
-        let mut request = self.0.head(push).request();
+        let mut request = self.0.head(push);
         if let Some(value) = auth::bearer(credential) {
             request.headers_mut().insert(http::header::AUTHORIZATION, value);
         }

@@ -24,12 +24,6 @@ pub(super) struct Requests {
     topic: HeaderValue,
 }
 
-/// One push's head; may be written on several connections until one takes it.
-pub(super) struct Head {
-    uri: Uri,
-    headers: HeaderMap,
-}
-
 /// What can be told without asking APNs.
 pub(super) fn check(push: &Push) -> Result<(), Outcome> {
     let token = push.token.expose();
@@ -52,7 +46,8 @@ impl Requests {
         Requests { authority, topic }
     }
 
-    pub(super) fn head(&self, push: &Push) -> Head {
+    /// The head of a push's request; the credential is added when it is written.
+    pub(super) fn head(&self, push: &Push) -> Request<()> {
         let mut headers = HeaderMap::with_capacity(9);
         headers.insert(TOPIC, self.topic.clone());
         headers.insert(PUSH_TYPE, HeaderValue::from_static("alert"));
@@ -62,7 +57,12 @@ impl Requests {
         headers.insert(EXPIRATION, unique(expires.as_secs().into()));
         headers.insert(APNS_ID, unique(ascii(push.push_id.uuid())));
         headers.insert(COLLAPSE_ID, unique(ascii(push.slot_id.hex())));
-        Head { uri: self.uri(push.token.expose()), headers }
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.uri(push.token.expose());
+        *request.headers_mut() = headers;
+        request
     }
 
     fn uri(&self, token: &str) -> Uri {
@@ -82,18 +82,6 @@ impl Requests {
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(path.expect("escaped above"));
         Uri::from_parts(parts).expect("all three parts are there")
-    }
-}
-
-impl Head {
-    /// The head as a request; the credential is added when it is written.
-    pub(super) fn request(&self) -> Request<()> {
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
     }
 }
 

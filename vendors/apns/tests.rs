@@ -274,3 +274,17 @@ fn a_lane_without_or_with_two_credentials_or_with_a_bad_key_is_refused_by_key() 
     assert_eq!(faults(&format!("{good_ids}key = 'x'")), ["key"]);
     assert_eq!(faults(&format!("{good_ids}key = 'x'\nbase_url = 'http://a'")), ["base_url", "key"]);
 }
+
+#[test]
+fn a_certificate_takes_the_place_of_the_token() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let mut lane = toml::Table::new();
+    lane.insert("topic".into(), "com.example.chat".into());
+    lane.insert("certificate".into(), certificate.pem().into());
+    assert_eq!((SPEC.build)(lane.clone()).err().expect("no key")[0].key, "certificate_key");
+    lane.insert("certificate_key".into(), key.serialize_pem().into());
+    let adapter = (SPEC.build)(lane).expect("a good lane");
+    assert!(adapter.advice().iter().any(|line| line.contains("certificate")));
+}
