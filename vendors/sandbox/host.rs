@@ -115,8 +115,9 @@ impl Sandbox {
             tasks.spawn(serve::listen(listener, tls, booth.clone()));
             booths.push(booth);
         }
-        let table = gateway_config(&config, &booths, authority.ca_pem()).await?;
+        // Bound before anything is written, served after everything is.
         let (listener, control) = listen(config.listen).await?;
+        let table = gateway_config(&config, &booths, authority.ca_pem()).await?;
         let world = Arc::new(World {
             booths,
             phones,
