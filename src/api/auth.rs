@@ -165,7 +165,7 @@ impl Keys {
         };
         claims.verify(secret, now).map_err(refused)?;
         let app = keys.app.clone();
-        if keys.admins.iter().any(|admin| *admin == claims.identifier) {
+        if keys.admins.contains(&claims.identifier) {
             return Ok(Caller::Server { app });
         }
         Ok(Caller::User { app, user: claims.identifier.into() })

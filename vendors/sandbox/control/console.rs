@@ -23,7 +23,7 @@ pub struct WriteAs {
     pub kind: Option<String>,
 }
 
-/// Writes as somebody (`posthorn demo`: alice to bob). Says what was done, or why it was not.
+/// Writes as somebody (`posthorn demo`: alice to bob). Answers the event's id, or why not.
 pub type WriteHook =
     Arc<dyn Fn(WriteAs) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
@@ -56,7 +56,7 @@ fn state(world: &World) -> http::Response<super::Body> {
 pub(super) async fn write(world: &World, body: Incoming) -> Answer {
     let hook = world.write.as_ref().ok_or_else(|| Refusal::missing(NOBODY))?;
     match hook(read(body).await?).await {
-        Ok(said) => Ok(told(&json!({ "ok": said }))),
+        Ok(id) => Ok(told(&json!({ "id": id }))),
         Err(why) => Err(Refusal::bad(why)),
     }
 }
