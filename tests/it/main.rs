@@ -1,1 +1,5 @@
+//! Everything that runs the built thing, in one binary: a file a topic.
 
+mod drain;
+#[path = "../support/mod.rs"]
+mod support;
