@@ -1,5 +1,6 @@
 //! Everything that runs the built thing, in one binary: a file a topic.
 
+mod disk;
 mod drain;
 mod kill;
 #[path = "../support/mod.rs"]
