@@ -20,7 +20,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = config::load(&arguments.config)?;
-    log(!arguments.log_plain, "info");
+    // The engine tells at `info` of every file it writes.
+    log(!arguments.log_plain, "info,fjall=warn,lsm_tree=warn");
     block_on(serve(config, arguments.config))
 }
 

@@ -1,1 +1,7 @@
+//! Everything that runs the built thing, in one binary: a file a topic.
 
+mod disk;
+mod drain;
+mod kill;
+#[path = "../support/mod.rs"]
+mod support;

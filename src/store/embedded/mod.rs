@@ -346,10 +346,12 @@ fn join(pushes: &mut Vec<PushTrace>, news: PushTrace) {
 /// then nothing can be written either, and the engine says so.
 fn lock(path: &Path) -> Result<Option<File>, StoreError> {
     let file: PathBuf = path.join("posthorn.lock");
-    let opened = std::fs::create_dir_all(path)
-        .and_then(|()| File::options().create(true).truncate(false).write(true).open(&file))
-        .or_else(|_| File::open(&file));
-    let Ok(opened) = opened else { return Ok(None) };
+    let made = std::fs::create_dir_all(path)
+        .and_then(|()| File::options().create(true).truncate(false).write(true).open(&file));
+    // Held open for reading only: a disk with a file open for writing cannot be remounted
+    // read-only, which an operator who repairs it may want under a running gateway.
+    drop(made);
+    let Ok(opened) = File::open(&file) else { return Ok(None) };
     match opened.try_lock() {
         Ok(()) => Ok(Some(opened)),
         Err(TryLockError::WouldBlock) => Err(StoreError::new(
