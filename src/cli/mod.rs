@@ -72,6 +72,10 @@ impl From<anyhow::Error> for Failure {
 /// Runs the command that the process was called with.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    // rustls wants to know its provider where a library builds a configuration of its own.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider is installed already");
+    }
     let answered = match arguments.command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
@@ -97,10 +101,6 @@ pub fn run() -> ExitCode {
 
 /// Runs `work` on the runtime that every command uses.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    // rustls wants to know its provider where a library builds a configuration of its own.
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider is installed already");
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -35,9 +35,10 @@ async fn sandbox(arguments: Arguments) -> Result<(), Failure> {
     let sandbox =
         Sandbox::start(config).await.map_err(|err| Failure::Failed(err.to_string()))?;
     let config = arguments.dir.join("posthorn.toml");
-    println!("control API  {}", sandbox.control_url());
-    println!("phones       {}/console/phones", sandbox.control_url());
-    println!("gateway      posthorn serve --config {}", config.display());
+    let control = sandbox.control_url();
+    let serve = format!("posthorn serve --config {}", config.display());
+    // In one write: whoever reads only the first line may have closed the pipe before a second.
+    println!("control API  {control}\nphones       {control}/console/phones\ngateway      {serve}");
     stop_signal().await;
     sandbox.shutdown().await;
     Ok(())

@@ -11,8 +11,8 @@ use super::eventually;
 /// Calls one gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Caller {
-    http: Client,
-    base: String,
+    pub http: Client,
+    pub base: String,
     pub server_key: String,
     pub admin_key: String,
 }

@@ -426,10 +426,12 @@ impl Settler {
     /// Writes the draft, however long the store takes to be well again: what is settled here is
     /// nowhere else.
     async fn write(&mut self) {
-        let Draft { changes, adopted, acked } = std::mem::take(&mut self.draft);
-        if changes.ack.is_empty() && changes.unpark.is_empty() && changes.park.is_empty() {
+        let drafted = &self.draft.changes;
+        // What is noted of an event before its last push waits for the event's own write.
+        if drafted.ack.is_empty() && drafted.unpark.is_empty() && drafted.park.is_empty() {
             return;
         }
+        let Draft { changes, adopted, acked } = std::mem::take(&mut self.draft);
         let changes = Arc::new(changes);
         let mut told = false;
         let committed = loop {
