@@ -57,13 +57,8 @@ impl Gateway {
         }
         let apps: Arc<[AppId]> = rules.keys().cloned().collect();
         let accept = Arc::new(Accept::new(store.clone(), metrics.clone(), rules.clone()));
-        let pipeline = Arc::new(Pipeline::start(
-            store.clone(),
-            clock.clone(),
-            metrics.clone(),
-            rules,
-            lanes,
-        ));
+        let pipeline =
+            Arc::new(Pipeline::start(store.clone(), clock.clone(), metrics.clone(), rules, lanes));
         let door = Arc::new(Door {
             keys: Keys::new(config.admin_key.as_ref(), keys),
             clock,
@@ -106,7 +101,9 @@ impl Gateway {
             self.pipeline.drain().await;
         };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!("not everything in the air finished in time; it is due at the next start");
+            tracing::warn!(
+                "not everything in the air finished in time; it is due at the next start"
+            );
         }
         drop(self.store);
     }

@@ -8,13 +8,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
+use posthorn_vendors::Outcome;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use posthorn_vendors::Outcome;
 use prometheus_client::registry::{Metric, Registry};
 
 /// Every metric Posthorn has.

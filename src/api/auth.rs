@@ -118,11 +118,9 @@ impl Keys {
         now: Millis,
     ) -> Result<Caller, ApiError> {
         let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let (Some(app), Some(timestamp), Some(signature)) = (
-            field("x-posthorn-app"),
-            field("x-posthorn-timestamp"),
-            field("x-posthorn-signature"),
-        ) else {
+        let (Some(app), Some(timestamp), Some(signature)) =
+            (field("x-posthorn-app"), field("x-posthorn-timestamp"), field("x-posthorn-signature"))
+        else {
             return Err(ApiError::unauthorized(
                 "a signed request carries X-Posthorn-App, -Timestamp and -Signature",
             ));
@@ -154,9 +152,8 @@ impl Keys {
     }
 
     fn user(&self, sig: &str, now: Millis) -> Result<Caller, ApiError> {
-        let refused = |err: SigError| {
-            ApiError::new(StatusCode::UNAUTHORIZED, err.code(), err.to_string())
-        };
+        let refused =
+            |err: SigError| ApiError::new(StatusCode::UNAUTHORIZED, err.code(), err.to_string());
         let claims = user_sig::read(sig).map_err(refused)?;
         let keys = self.apps.iter().find(|keys| keys.sdk_app_id == Some(claims.sdk_app_id));
         let Some((keys, secret)) = keys.and_then(|keys| Some((keys, keys.user_sig_key.as_ref()?)))
@@ -203,7 +200,9 @@ impl Caller {
         match self {
             Caller::Server { app } => Ok(app),
             Caller::User { app, user: own } if *own == *user => Ok(app),
-            Caller::User { .. } => Err(ApiError::forbidden("a UserSig speaks for its own user only")),
+            Caller::User { .. } => {
+                Err(ApiError::forbidden("a UserSig speaks for its own user only"))
+            }
             Caller::Admin => Err(ApiError::forbidden("this needs a server key of the app")),
         }
     }

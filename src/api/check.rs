@@ -16,7 +16,9 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8], root: &str) -> Result<T, Ap
 }
 
 fn place<T: DeserializeOwned>(body: &[u8], root: &str, plain: &serde_json::Error) -> ApiError {
-    if !plain.is_data() {
+    // serde_json calls some wrong types (a number for an enum) a syntax error: only JSON that
+    // nothing could read is malformed.
+    if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
         return unreadable(format!("not JSON: {plain}"));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -38,7 +40,10 @@ fn unreadable(detail: String) -> ApiError {
 }
 
 /// A fault at this path.
-pub(crate) fn fault<T>(path: &str, detail: impl Into<std::borrow::Cow<'static, str>>) -> Result<T, ApiError> {
+pub(crate) fn fault<T>(
+    path: &str,
+    detail: impl Into<std::borrow::Cow<'static, str>>,
+) -> Result<T, ApiError> {
     Err(ApiError::invalid(path, detail))
 }
 
@@ -73,4 +78,3 @@ pub(crate) fn preview(given: wire::Preview) -> Preview {
         wire::Preview::Hidden => Preview::Hidden,
     }
 }
-

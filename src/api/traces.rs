@@ -12,9 +12,7 @@ use serde::Deserialize;
 use super::Api;
 use super::auth::Caller;
 use super::error::{ApiError, json};
-use crate::model::{
-    AppId, Event, EventTrace, Kind, PushOptions, PushTrace, event::RETENTION,
-};
+use crate::model::{AppId, Event, EventTrace, Kind, PushOptions, PushTrace, event::RETENTION};
 
 /// Events told of one user.
 const MOST_EVENTS: usize = 50;

@@ -69,7 +69,11 @@ async fn ask(lane: &LaneSettings) -> Result<String, String> {
 }
 
 fn tell(config: &Config, findings: &[Finding]) {
-    println!("the configuration is sound: {} app(s), {} lane(s)", config.apps.len(), findings.len());
+    println!(
+        "the configuration is sound: {} app(s), {} lane(s)",
+        config.apps.len(),
+        findings.len()
+    );
     if config.admin_key.is_none() {
         println!("  admin.key is not set: `posthorn why`, metrics and dead letters are closed");
     }

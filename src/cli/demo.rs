@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use posthorn_vendors::VENDORS;
 use posthorn_vendors::sandbox::phones::Phone;
 use posthorn_vendors::sandbox::{Sandbox, SandboxConfig, WriteAs, WriteHook};
-use posthorn_vendors::VENDORS;
 use posthorn_wire as wire;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,11 +43,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     log(false, "warn");
     block_on(async {
         let demo = Demo::start(arguments.port).await?;
-        let played = if arguments.once {
-            demo.play(arguments.json).await
-        } else {
-            demo.show().await
-        };
+        let played =
+            if arguments.once { demo.play(arguments.json).await } else { demo.show().await };
         demo.end().await;
         played
     })
@@ -66,7 +63,8 @@ struct Demo {
 impl Demo {
     async fn start(port: u16) -> Result<Demo, Failure> {
         let failed = |err: std::io::Error| Failure::Failed(format!("no temporary store: {err}"));
-        let directory = tempfile::Builder::new().prefix("posthorn-demo").tempdir().map_err(failed)?;
+        let directory =
+            tempfile::Builder::new().prefix("posthorn-demo").tempdir().map_err(failed)?;
         let client: Arc<OnceLock<Arc<Client>>> = Arc::default();
         let sandbox = Sandbox::start(SandboxConfig {
             listen: ([127, 0, 0, 1], port).into(),
@@ -114,7 +112,10 @@ impl Demo {
     async fn show(&self) -> Result<(), Failure> {
         println!("Open  {}/console/phones", self.sandbox.control_url());
         println!("      bob's phones, and a box to write to him as alice\n");
-        println!("The gateway answers on http://{}; Ctrl-C ends everything.\n", self.gateway.address);
+        println!(
+            "The gateway answers on http://{}; Ctrl-C ends everything.\n",
+            self.gateway.address
+        );
         say(&self.client, "Hi Bob, this is Posthorn").await.map_err(Failure::Failed)?;
         let mut told: HashMap<String, usize> = HashMap::new();
         let mut changes = self.sandbox.phones().watch();
@@ -159,7 +160,8 @@ impl Demo {
             // A time-out ends the loop by its condition.
             drop(tokio::time::timeout(left, changes.changed()).await);
         }
-        let rows: Vec<Rang> = self.phones.iter().filter_map(|phone| self.rang(phone, started)).collect();
+        let rows: Vec<Rang> =
+            self.phones.iter().filter_map(|phone| self.rang(phone, started)).collect();
         if as_json {
             println!("{}", json!(rows.iter().map(Rang::json).collect::<Vec<_>>()));
         } else {

@@ -21,9 +21,13 @@ use crate::config::ConfigError;
 
 /// Rings phones: offline-message events in, push notifications out through every vendor.
 #[derive(Parser)]
-#[command(name = "posthorn", version, after_help = "\
+#[command(
+    name = "posthorn",
+    version,
+    after_help = "\
 Start with `posthorn demo`: a gateway, simulated vendors and virtual phones, in one process.
-Then `posthorn serve --config config/posthorn.toml`; `posthorn check` tells what is missing.")]
+Then `posthorn serve --config config/posthorn.toml`; `posthorn check` tells what is missing."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -113,8 +117,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 fn log(json: bool, default: &str) {
     let filter =
         EnvFilter::try_from_env("POSTHORN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = if json {
         builder.json().flatten_event(true).try_init()
     } else {

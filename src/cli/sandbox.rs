@@ -32,8 +32,7 @@ async fn sandbox(arguments: Arguments) -> Result<(), Failure> {
         allow_remote: arguments.allow_remote,
         ..SandboxConfig::default()
     };
-    let sandbox =
-        Sandbox::start(config).await.map_err(|err| Failure::Failed(err.to_string()))?;
+    let sandbox = Sandbox::start(config).await.map_err(|err| Failure::Failed(err.to_string()))?;
     let config = arguments.dir.join("posthorn.toml");
     let control = sandbox.control_url();
     let serve = format!("posthorn serve --config {}", config.display());

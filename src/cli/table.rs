@@ -27,9 +27,11 @@ fn print_row(row: &[String], widths: &[usize]) {
 /// Columns on a terminal: Chinese, Japanese, Korean and emoji take two.
 fn width(cell: &str) -> usize {
     let wide = |grapheme: &str| {
-        grapheme.chars().any(|c| matches!(u32::from(c), 0x1100..=0x115f | 0x2e80..=0xa4cf
+        grapheme.chars().any(|c| {
+            matches!(u32::from(c), 0x1100..=0x115f | 0x2e80..=0xa4cf
             | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f | 0xff00..=0xff60
-            | 0x1f300..=0x1faff))
+            | 0x1f300..=0x1faff)
+        })
     };
     cell.graphemes(true).map(|grapheme| if wide(grapheme) { 2 } else { 1 }).sum()
 }

@@ -93,8 +93,7 @@ pub(super) fn tell(trace: &wire::Trace) {
             (None, _) => "a token of the caller".to_owned(),
         };
         let lane = push.lane.as_ref().map(|lane| format!(" by {lane}")).unwrap_or_default();
-        let reason =
-            push.reason.as_ref().map(|word| format!(" ({word})")).unwrap_or_default();
+        let reason = push.reason.as_ref().map(|word| format!(" ({word})")).unwrap_or_default();
         println!("  {}  {who}{lane}: {}{reason}", time(push.at), push.status);
         if let Some(code) = &push.code {
             let hint = push.hint.as_deref().unwrap_or_default();

@@ -51,11 +51,7 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
     })
 }
 
-async fn take_one(
-    ingest: &Ingest,
-    app: &AppId,
-    entries: Vec<Entry>,
-) -> Result<Response, ApiError> {
+async fn take_one(ingest: &Ingest, app: &AppId, entries: Vec<Entry>) -> Result<Response, ApiError> {
     let mut events = Vec::with_capacity(1);
     for entry in entries {
         events.push(entry.map_err(|(_, fault)| fault)?);

@@ -11,8 +11,7 @@ use posthorn_wire as wire;
 use crate::api::check::{fault, https_url, json, name, preview};
 use crate::api::error::ApiError;
 use crate::model::{
-    AppId, DirectTarget, Event, Kind, Message, MessageType, Millis, PushOptions,
-    event::RETENTION,
+    AppId, DirectTarget, Event, Kind, Message, MessageType, Millis, PushOptions, event::RETENTION,
 };
 
 /// Most events in one request.
@@ -144,9 +143,7 @@ fn check(app: &AppId, event: wire::Event, now: Millis) -> Result<Event, ApiError
 
 fn text(path: &str, value: Option<String>, longest: usize) -> Result<Option<Box<str>>, ApiError> {
     match value {
-        Some(value) if value.len() > longest => {
-            fault(path, format!("longer than {longest} bytes"))
-        }
+        Some(value) if value.len() > longest => fault(path, format!("longer than {longest} bytes")),
         other => Ok(other.map(Box::from)),
     }
 }
@@ -269,10 +266,9 @@ fn class(given: Option<wire::Class>, kind: wire::Kind) -> Class {
         (None, wire::Kind::Call | wire::Kind::CallEnd) => Class::Call,
         (None, wire::Kind::FriendRequest) => Class::FriendRequest,
         (None, wire::Kind::System) => Class::System,
-        (
-            None,
-            wire::Kind::Message | wire::Kind::Recall | wire::Kind::Edit | wire::Kind::Read,
-        ) => Class::Im,
+        (None, wire::Kind::Message | wire::Kind::Recall | wire::Kind::Edit | wire::Kind::Read) => {
+            Class::Im
+        }
     }
 }
 
@@ -406,8 +402,7 @@ mod tests {
     #[test]
     fn bad_bytes_and_deep_nesting_are_not_json() {
         let deep = "[".repeat(100_000);
-        let cases: [&[u8]; 5] =
-            [b"", b"{", b"\xff\xfe", b"{\"id\":\"\xc3\x28\"}", deep.as_bytes()];
+        let cases: [&[u8]; 5] = [b"", b"{", b"\xff\xfe", b"{\"id\":\"\xc3\x28\"}", deep.as_bytes()];
         for body in cases {
             let fault = parse(&"demo".into(), body, false, NOW).expect_err("not JSON");
             assert_eq!((fault.status.as_u16(), fault.path.as_deref()), (400, Some("$")));

@@ -41,11 +41,20 @@ pub struct Event {
 pub enum Kind {
     Message(Message),
     Call,
-    CallEnd { of: Box<str> },
-    Recall { of: Box<str> },
-    Edit { of: Box<str>, message: Message },
+    CallEnd {
+        of: Box<str>,
+    },
+    Recall {
+        of: Box<str>,
+    },
+    Edit {
+        of: Box<str>,
+        message: Message,
+    },
     /// One of the recipient's devices has read the conversation up to this moment.
-    Read { up_to: Millis },
+    Read {
+        up_to: Millis,
+    },
     FriendRequest(Option<Message>),
     System(Option<Message>),
 }

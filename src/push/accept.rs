@@ -62,9 +62,7 @@ impl Accept {
     async fn join_bursts(&self, events: &mut [Event], window: Duration) -> Result<(), StoreError> {
         let mut seen: HashSet<Box<str>> = HashSet::new();
         for event in events.iter_mut().filter(|event| event.conversation.is_some()) {
-            if seen.insert(event.id.clone())
-                && self.store.is_known(&event.app, &event.id).await?
-            {
+            if seen.insert(event.id.clone()) && self.store.is_known(&event.app, &event.id).await? {
                 continue;
             }
             self.bursts.join(event, window);

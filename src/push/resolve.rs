@@ -66,7 +66,9 @@ impl Resolver {
         for lease in &leases {
             names.extend(lease.event.to.iter().map(|user| &**user));
             // A sender without looks costs one look-up; the caller's own word spares it.
-            names.extend(lease.event.from.as_ref().filter(|from| needs_profile(from)).map(|f| &*f.id));
+            names.extend(
+                lease.event.from.as_ref().filter(|from| needs_profile(from)).map(|f| &*f.id),
+            );
         }
         let users = self.store.users(app, &names).await?;
         let mut users = users.iter();
@@ -363,10 +365,7 @@ impl Draft<'_> {
              the event again under a new id",
             self.event.app, self.event.app
         );
-        PushTrace {
-            hint: Some(hint.into()),
-            ..self.row(owner, lane, Verdict::Failed, "no_lane")
-        }
+        PushTrace { hint: Some(hint.into()), ..self.row(owner, lane, Verdict::Failed, "no_lane") }
     }
 
     fn row(

@@ -16,8 +16,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use changes::{
-    Appended, Changes, Committed, DeadLetter, Device, Item, ItemKey, ItemTarget, LeaseKey, Owner, Prune,
-    Registered, Registration, TraceRow,
+    Appended, Changes, Committed, DeadLetter, Device, Item, ItemKey, ItemTarget, LeaseKey, Owner,
+    Prune, Registered, Registration, TraceRow,
 };
 
 use crate::model::{AppId, Event, EventTrace, LaneName, Millis, Preferences, Profile};
@@ -114,6 +114,10 @@ pub trait Registry: Send + Sync {
         as_of: u64,
     ) -> Answer<'a, Vec<bool>>;
 
+    /// Whether no device has changed its owner since this reading, for all that is known here:
+    /// then [`Registry::still_owned`] need not be asked.
+    fn is_current(&self, as_of: u64) -> bool;
+
     /// Who has this device id now.
     fn device_owner<'a>(&'a self, app: &'a str, device: &'a str) -> Answer<'a, Option<Device>>;
 
@@ -148,12 +152,22 @@ pub trait Traces: Send + Sync {
     fn trace<'a>(&'a self, app: &'a str, event: &'a str) -> Answer<'a, Option<EventTrace>>;
 
     /// The ids of the newest events addressed to this user, newest first.
-    fn events_of<'a>(&'a self, app: &'a str, user: &'a str, max: usize)
-    -> Answer<'a, Vec<Box<str>>>;
+    fn events_of<'a>(
+        &'a self,
+        app: &'a str,
+        user: &'a str,
+        max: usize,
+    ) -> Answer<'a, Vec<Box<str>>>;
+
+    /// Whether there is any late news at all: without it [`Traces::overtaken`] need not be asked.
+    fn has_news(&self) -> bool;
 
     /// For each question, what has overtaken the push.
-    fn overtaken<'a>(&'a self, app: &'a str, pushes: &'a [Standing<'a>])
-    -> Answer<'a, Vec<Option<Overtaken>>>;
+    fn overtaken<'a>(
+        &'a self,
+        app: &'a str,
+        pushes: &'a [Standing<'a>],
+    ) -> Answer<'a, Vec<Option<Overtaken>>>;
 }
 
 /// A push about to be sent, as far as late news can concern it.

@@ -44,7 +44,6 @@ async fn while_huawei_hangs_every_other_push_goes_through_and_memory_stays_bound
     let huawei = phones.iter().find(|phone| phone.vendor == "huawei").expect("bob has one");
     assert_eq!(scene.shown(huawei).len(), 1, "the Huawei calls are still open");
     let grown = memory_kb(process.id()).saturating_sub(before);
-    println!("grown by {grown} kB behind {BEHIND} events");
     assert!(grown < GROWTH_KB, "grown by {grown} kB");
     process.kill();
 }
@@ -71,8 +70,7 @@ async fn an_app_that_exhausts_its_share_is_told_to_wait_and_the_other_is_not() {
     .await;
     let (gateway, caller) = scene.gateway().await;
     // A stuck vendor alone would not fill the backlog: its pushes are parked. A batch does.
-    let events: Vec<Value> =
-        (0..501).map(|n| message(&format!("m-{n}"), "nobody", "x")).collect();
+    let events: Vec<Value> = (0..501).map(|n| message(&format!("m-{n}"), "nobody", "x")).collect();
     let refused = caller.post(&json!(events)).await.expect("an answer");
     assert_eq!((refused.status.as_u16(), refused.code()), (429, "backlog"));
 

@@ -4,6 +4,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode};
+use posthorn::model::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::caller::message;
@@ -99,8 +100,7 @@ async fn post_signed(caller: &Caller, body: &str, timestamp: u64, key: &str) -> 
 async fn a_signed_request_is_believed_within_five_minutes_and_only_as_it_was_signed() {
     let scene = Scene::start().await;
     let (gateway, caller) = scene.gateway().await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.expect("after 1970").as_secs();
+    let now = SystemClock.now().0 / 1000;
     let body = message("m-1", "bob", "hi").to_string();
     assert_eq!(post_signed(&caller, &body, now, &caller.server_key).await, 202);
     assert_eq!(post_signed(&caller, &body, now - 301, &caller.server_key).await, 401);
@@ -111,8 +111,7 @@ async fn a_signed_request_is_believed_within_five_minutes_and_only_as_it_was_sig
 
 fn user_sig(user: &str, key: &str) -> String {
     use std::io::Write;
-    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let time = time.expect("after 1970").as_secs();
+    let time = SystemClock.now().0 / 1000;
     let text = format!(
         "TLS.identifier:{user}\nTLS.sdkappid:1400000001\nTLS.time:{time}\nTLS.expire:3600\n"
     );
@@ -120,8 +119,7 @@ fn user_sig(user: &str, key: &str) -> String {
         "TLS.ver": "2.0", "TLS.identifier": user, "TLS.sdkappid": 1_400_000_001u64,
         "TLS.expire": 3600, "TLS.time": time, "TLS.sig": signature(key, text.as_bytes()),
     });
-    let mut deflated =
-        flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut deflated = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     deflated.write_all(claims.to_string().as_bytes()).expect("to memory");
     let sig = STANDARD.encode(deflated.finish().expect("to memory"));
     sig.replace('+', "*").replace('/', "-").replace('=', "_")
@@ -192,14 +190,15 @@ async fn no_token_secret_title_or_text_is_in_log_metrics_or_traces() {
     let (mut process, caller) = scene.spawn().await;
     let phones = scene.phones(&caller, "bob").await;
     let devices = caller.call(Method::GET, "/v1/users/bob/devices", None).await.expect("an answer");
-    let now = std::time::SystemTime::now();
+    let now = SystemClock.now().into();
     assert!(scene.sandbox.phones().uninstall(&phones[0].id, now));
     let mut event = message("m-1", "bob", "the-secret-text");
     event["from"]["nickname"] = json!("the-secret-name");
     event["push"] = json!({"data": {"k": "the-secret-data"}});
     caller.accept(&event).await;
     caller.trace_becomes("m-1", "sent").await;
-    caller.post(&json!({"id": "m-2", "to": ["the-secret-text"], "badge": "the-secret-text"}))
+    caller
+        .post(&json!({"id": "m-2", "to": ["the-secret-text"], "badge": "the-secret-text"}))
         .await
         .expect("an answer");
     let trace = caller.trace("m-1").await.to_string();
@@ -207,8 +206,7 @@ async fn no_token_secret_title_or_text_is_in_log_metrics_or_traces() {
     let metrics = metrics.expect("an answer").text;
     process.term().await;
     let log = process.log();
-    let mut secrets: Vec<String> =
-        phones.iter().map(|phone| phone.token.clone()).collect();
+    let mut secrets: Vec<String> = phones.iter().map(|phone| phone.token.clone()).collect();
     secrets.extend([caller.server_key.clone(), caller.admin_key.clone()]);
     secrets.extend(["the-secret-text", "the-secret-name", "the-secret-data"].map(String::from));
     for lane in scene.config["apps"]["demo"]["lanes"].as_table().expect("lanes").values() {

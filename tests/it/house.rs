@@ -100,7 +100,8 @@ fn only_dispatch_calls_a_vendor_and_only_settle_reads_an_outcome() {
         let text = production(&path);
         let in_dispatch = name.starts_with("src/push/dispatch");
         assert!(in_dispatch || !text.contains(".vendor.send("), "{name} calls a vendor");
-        let may_read = in_dispatch || name.starts_with("src/push/settle") || name == "src/telemetry.rs";
+        let may_read =
+            in_dispatch || name.starts_with("src/push/settle") || name == "src/telemetry.rs";
         assert!(may_read || !text.contains("Outcome::"), "{name} reads an outcome");
     }
 }

@@ -1,6 +1,7 @@
 //! What people do to each other, and what their phones show of it.
 
 use http::{Method, StatusCode};
+use posthorn::model::{Clock as _, SystemClock};
 use posthorn_vendors::sandbox::{Fault, Mode};
 use serde_json::{Value, json};
 
@@ -32,10 +33,8 @@ async fn messages_in_quick_succession_count_up_in_one_notification() {
     }
     for phone in &phones {
         let what = format!("{} counts three", phone.id);
-        eventually(&what, async || {
-            (scene.shown(phone) == ["(3 messages) three"]).then_some(())
-        })
-        .await;
+        eventually(&what, async || (scene.shown(phone) == ["(3 messages) three"]).then_some(()))
+            .await;
     }
     gateway.drain().await;
 }
@@ -44,7 +43,10 @@ async fn messages_in_quick_succession_count_up_in_one_notification() {
 async fn without_a_burst_window_messages_stand_side_by_side() {
     let scene = Scene::with(|config| {
         let window = toml::toml! { window_ms = 0 };
-        config["apps"]["demo"].as_table_mut().expect("a table").insert("burst".into(), window.into());
+        config["apps"]["demo"]
+            .as_table_mut()
+            .expect("a table")
+            .insert("burst".into(), window.into());
     })
     .await;
     let (gateway, caller) = scene.gateway().await;
@@ -267,7 +269,7 @@ async fn an_uninstalled_app_is_found_out_and_its_token_dropped() {
     caller.accept(&message("m-0", "carol", "hi")).await;
     caller.idle().await;
     let phones = scene.phones(&caller, "bob").await;
-    let now = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    let now = (SystemClock.now() + std::time::Duration::from_secs(1)).into();
     for phone in &phones {
         assert!(scene.sandbox.phones().uninstall(&phone.id, now));
     }
@@ -320,11 +322,13 @@ async fn what_expires_is_buried_and_can_be_sent_again() {
     assert!(scene.sandbox.set_fault("xiaomi", None));
 
     let path = "/v1/apps/demo/dead";
-    let listed = caller.call_as(&caller.admin_key, Method::GET, path, None).await.expect("an answer");
+    let listed =
+        caller.call_as(&caller.admin_key, Method::GET, path, None).await.expect("an answer");
     let letter = &listed.body["dead"][0];
     assert_eq!((&letter["event_id"], &letter["lane"]), (&json!("m-1"), &json!("xiaomi")));
     let path = format!("/v1/apps/demo/dead/{}/replay", letter["sequence"]);
-    let again = caller.call_as(&caller.admin_key, Method::POST, &path, None).await.expect("an answer");
+    let again =
+        caller.call_as(&caller.admin_key, Method::POST, &path, None).await.expect("an answer");
     assert_eq!(again.status, StatusCode::ACCEPTED, "{}", again.text);
     assert_eq!(scene.shows(&phone, 1).await, ["urgent"]);
     caller.trace_becomes("m-1", "sent").await;

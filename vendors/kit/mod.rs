@@ -1,9 +1,9 @@
 //! What several adapters need: secrets, settings, text limits, TLS, HTTP clients, credentials.
 //! Nothing here knows a vendor's name.
 
-pub mod h2pool;
 pub mod codes;
 pub mod credential;
+pub mod h2pool;
 pub mod http1;
 pub mod quota_day;
 pub mod secret;

@@ -139,15 +139,17 @@ fn message_text<'a>(
     let text = message.text.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let phrase = match message.kind {
         // These are their text; without any there is nothing to say of them.
-        MessageType::Text => return Some(text.map_or_else(
-            || words.phrase(language, Phrase::NewMessage).into(),
-            Cow::from,
-        )),
+        MessageType::Text => {
+            return Some(
+                text.map_or_else(|| words.phrase(language, Phrase::NewMessage).into(), Cow::from),
+            );
+        }
         MessageType::Custom => return text.map(Cow::from),
-        MessageType::System => return Some(text.map_or_else(
-            || words.phrase(language, Phrase::System).into(),
-            Cow::from,
-        )),
+        MessageType::System => {
+            return Some(
+                text.map_or_else(|| words.phrase(language, Phrase::System).into(), Cow::from),
+            );
+        }
         MessageType::Face => Phrase::Face,
         MessageType::Location => Phrase::Location,
         MessageType::Image => Phrase::Image,

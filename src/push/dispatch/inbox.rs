@@ -116,8 +116,8 @@ impl Inbox {
         } else {
             (&mut self.fresh, &mut self.loaded)
         };
-        Priority::ALL.into_iter().find_map(|priority| {
-            first.take(priority, max).or_else(|| second.take(priority, max))
-        })
+        Priority::ALL
+            .into_iter()
+            .find_map(|priority| first.take(priority, max).or_else(|| second.take(priority, max)))
     }
 }

@@ -374,7 +374,6 @@ impl Lane {
     }
 }
 
-
 /// Waits until the rate allows `cost`, which may be more than a second's worth.
 async fn wait_for_rate(rate: &DefaultDirectRateLimiter, cost: u32) {
     for _ in 0..cost {

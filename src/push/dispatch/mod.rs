@@ -49,12 +49,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(
-        lane: Arc<Lane>,
-        item: Item,
-        as_of: u64,
-        stored: Option<ItemKey>,
-    ) -> Self {
+    pub(super) fn new(lane: Arc<Lane>, item: Item, as_of: u64, stored: Option<ItemKey>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         // A name, not state: nothing depends on which number a group gets.
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);

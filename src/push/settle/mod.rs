@@ -14,19 +14,19 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod in_flight;
 mod settler;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthorn_vendors::{Outcome, Reason, Scope};
 
-pub(super) use self::settler::{InFlight, Settler};
-use super::dispatch::{Answered, Fate, Group};
+pub(super) use self::in_flight::InFlight;
+pub(super) use self::settler::Settler;
+use super::dispatch::{Answered, Effect, Fate, Group};
 use super::resolve::Resolved;
 use crate::model::{Millis, Verdict};
-use std::sync::Arc;
-
-pub(super) use super::dispatch::Effect;
 
 /// What the stages tell settle, in the order it happens.
 pub(super) enum News {
@@ -59,7 +59,9 @@ pub(super) enum Step {
 pub(super) enum Prune {
     Keep,
     /// If it was registered before this moment, where the vendor names one.
-    Drop { since: Option<Millis> },
+    Drop {
+        since: Option<Millis>,
+    },
 }
 
 /// What a decision is made from, beside the fate itself.

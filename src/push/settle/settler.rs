@@ -4,15 +4,14 @@
 //! their lane with the same ids, and the event is acked: a slow lane never holds an event.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthorn_vendors::Outcome;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Facts, News, Prune, Step, step};
+use super::{Facts, InFlight, News, Prune, Step, step};
 use crate::model::{AppId, Clock, Event, LaneName, Millis, PushTrace, Verdict};
 use crate::push::dispatch::{Answered, Fate, Group, Lanes};
 use crate::push::ids;
@@ -27,47 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// News handled in one write.
 const GROUP: usize = 4096;
 const STORE_PAUSE: Duration = Duration::from_millis(200);
-
-/// Events leased and not yet acked, by app; tells the pump when there is room.
-#[derive(Default)]
-pub(in crate::push) struct InFlight {
-    total: AtomicUsize,
-    by_app: Mutex<HashMap<AppId, usize>>,
-    freed: Notify,
-}
-
-impl InFlight {
-    pub(in crate::push) fn total(&self) -> usize {
-        self.total.load(Ordering::Acquire)
-    }
-
-    pub(in crate::push) fn add(&self, app: &AppId, count: usize) {
-        self.total.fetch_add(count, Ordering::AcqRel);
-        *self.lock().entry(app.clone()).or_default() += count;
-    }
-
-    pub(in crate::push) fn remove(&self, app: &AppId, count: usize) {
-        self.total.fetch_sub(count, Ordering::AcqRel);
-        if let Some(known) = self.lock().get_mut(app) {
-            *known = known.saturating_sub(count);
-        }
-        self.freed.notify_one();
-    }
-
-    /// Apps that hold `share` or more.
-    pub(in crate::push) fn busy(&self, share: usize) -> Vec<AppId> {
-        let by_app = self.lock();
-        by_app.iter().filter(|(_, count)| **count >= share).map(|(app, _)| app.clone()).collect()
-    }
-
-    pub(in crate::push) async fn freed(&self) {
-        self.freed.notified().await;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AppId, usize>> {
-        self.by_app.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The settling task.
 pub(in crate::push) struct Settler {
@@ -261,7 +219,9 @@ impl Settler {
         let item = &group.item;
         let called = matches!(fate, Fate::Answered(_));
         let vendor_ref = match &fate {
-            Fate::Answered(Outcome::Accepted { vendor_ref }) => vendor_ref.as_deref().map(Box::from),
+            Fate::Answered(Outcome::Accepted { vendor_ref }) => {
+                vendor_ref.as_deref().map(Box::from)
+            }
             Fate::Answered(_) | Fate::Overtaken(_) | Fate::Moved | Fate::Expired => None,
         };
         let facts = Facts {
@@ -368,9 +328,8 @@ impl Settler {
         let Some(open) = self.groups.get_mut(&number) else { return };
         let Home::Event(event) = open.home else { return };
         let group = open.group.clone();
-        let unanswered = |(target, fate): (&ItemTarget, &Option<Fate>)| {
-            fate.is_none().then(|| target.clone())
-        };
+        let unanswered =
+            |(target, fate): (&ItemTarget, &Option<Fate>)| fate.is_none().then(|| target.clone());
         let targets: Vec<ItemTarget> =
             group.item.targets.iter().zip(&open.fates).filter_map(unanswered).collect();
         let rows: Vec<PushTrace> = targets

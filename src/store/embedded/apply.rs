@@ -24,6 +24,9 @@ use crate::store::{
 /// Sequences set aside by one write to `meta`, so that a restart never hands one out again.
 const SEQUENCE_BLOCK: u64 = 1 << 20;
 
+/// Recipients up to which an event has an index row for each; beyond, one row for all.
+const INDEXED: usize = 16;
+
 /// The sequence counter; survives the engine.
 #[derive(Default)]
 pub(super) struct Sequence {
@@ -67,6 +70,10 @@ pub(super) struct After {
 }
 
 impl After {
+    pub(super) fn changes_owners(&self) -> bool {
+        self.owners_changed
+    }
+
     pub(super) fn apply(self, memory: &mut Memory) -> bool {
         let has_events = !self.appended.is_empty();
         for (key, event) in self.appended {
@@ -84,7 +91,6 @@ impl After {
             memory.lanes.entry(key.lane.clone()).or_default().park(&key, leased);
         }
         memory.device_count = memory.device_count.saturating_add_signed(self.device_delta);
-        memory.epoch += u64::from(self.owners_changed);
         has_events
     }
 }
@@ -187,9 +193,15 @@ impl<'e> Draft<'e> {
             app: event.app.clone(),
             sequence: self.next_sequence(),
         };
-        for user in &event.to {
-            let row = keys::event_of(&event.app, user, key.sequence, &event.id);
-            self.batch.insert(&day.rows, row, []);
+        if event.to.len() > INDEXED {
+            let users: Vec<u8> = event.to.iter().flat_map(|user| keys::user_hash(user)).collect();
+            let row = keys::broadcast(&event.app, key.sequence, &event.id);
+            self.batch.insert(&day.rows, row, users);
+        } else {
+            for user in &event.to {
+                let row = keys::event_of(&event.app, user, key.sequence, &event.id);
+                self.batch.insert(&day.rows, row, []);
+            }
         }
         self.write_news(event)?;
         let record = records::encode(&EventRecord::from(&**event));

@@ -140,6 +140,12 @@ impl Engine {
         }
     }
 
+    /// Whether any day holds late news.
+    pub(super) fn has_news(&self) -> bool {
+        let days = self.days.read().unwrap_or_else(PoisonError::into_inner);
+        days.values().any(|day| day.has_news())
+    }
+
     /// Every day within the retention, newest first.
     pub(super) fn days(&self) -> Vec<Arc<Day>> {
         let days = self.days.read().unwrap_or_else(PoisonError::into_inner);
@@ -176,10 +182,7 @@ impl Engine {
 /// ("poisoned") and must be reopened.
 pub(super) fn broken(err: fjall::Error) -> StoreError {
     let full = |io: &std::io::Error| {
-        matches!(
-            io.kind(),
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-        )
+        matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
     };
     let kind = match &err {
         fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) if full(io) => {

@@ -44,12 +44,7 @@ pub(super) fn item(key: &ItemKey) -> Vec<u8> {
     item_at(&key.lane, key.priority, key.due, key.sequence)
 }
 
-pub(super) fn item_at(
-    lane: &LaneKey,
-    priority: Priority,
-    due: Millis,
-    sequence: u64,
-) -> Vec<u8> {
+pub(super) fn item_at(lane: &LaneKey, priority: Priority, due: Millis, sequence: u64) -> Vec<u8> {
     let mut bytes = names(&[], &[&lane.0, &lane.1]);
     bytes.push(priority as u8);
     bytes.extend_from_slice(&due.0.to_be_bytes());
@@ -124,6 +119,28 @@ pub(super) fn event_of(app: &str, user: &str, sequence: u64, event: &str) -> Vec
     key.extend_from_slice(&sequence.to_be_bytes());
     key.extend_from_slice(event.as_bytes());
     key
+}
+
+/// A day: `b`, app; the sequence and the event id follow. Holds the hashes of the users named.
+pub(super) fn broadcasts(app: &str) -> Vec<u8> {
+    names(b"b", &[app])
+}
+
+pub(super) fn broadcast(app: &str, sequence: u64, event: &str) -> Vec<u8> {
+    let mut key = broadcasts(app);
+    key.extend_from_slice(&sequence.to_be_bytes());
+    key.extend_from_slice(event.as_bytes());
+    key
+}
+
+/// Six bytes of a user's FNV-1a hash: stable, and a stranger among 500 is one in 500 billion.
+pub(super) fn user_hash(user: &str) -> [u8; 6] {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in user.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let bytes = hash.to_be_bytes();
+    [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]
 }
 
 /// A day: `x`, app, event id: what overtook the event.

@@ -22,8 +22,6 @@ pub(super) struct Memory {
     /// Which app goes first in the next lease.
     pub(super) turn: usize,
     pub(super) device_count: u64,
-    /// Grows with every change of a device's owner; names a reading of the registry.
-    pub(super) epoch: u64,
 }
 
 /// One app's queue at one priority.
@@ -265,7 +263,6 @@ impl Memory {
             Some(count) => count.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)),
             None => 0,
         };
-        self.epoch += 1;
         Ok(())
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Shared {
     memory: Mutex<Memory>,
     pub(super) events: Notify,
     pub(super) clock: Arc<dyn Clock>,
+    /// Grows with every change of a device's owner; names a reading of the registry.
+    epoch: AtomicU64,
     started: Instant,
     /// When the running commit began, in milliseconds after `started`, plus one; 0 when idle.
     committing: AtomicU64,
@@ -53,6 +55,7 @@ impl Shared {
             memory: Mutex::default(),
             events: Notify::new(),
             clock,
+            epoch: AtomicU64::new(1),
             started: Instant::now(),
             committing: AtomicU64::new(0),
         }
@@ -65,6 +68,10 @@ impl Shared {
 
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     pub(super) fn health(&self) -> Health {
@@ -178,6 +185,9 @@ impl Writer {
         let (batch, after, durable) = draft.finish();
         let mode = if durable { PersistMode::SyncData } else { PersistMode::Buffer };
         batch.durability(Some(mode)).commit().map_err(broken)?;
+        if after.changes_owners() {
+            self.shared.epoch.fetch_add(1, Ordering::AcqRel);
+        }
         let has_events = after.apply(&mut self.shared.memory());
         if has_events {
             self.shared.events.notify_one();

@@ -1,7 +1,8 @@
 //! The configuration file, checked whole before anything is opened: every fault is told at once.
 //!
-//! This is the only room that reads the environment and the operator's files. A value `env:NAME`
-//! or `file:PATH` stands for what it names; `POSTHORN__SECTION__KEY` overrides a key.
+//! This is the only room that reads the environment and the operator's files (`sources.rs`).
+
+mod sources;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,9 +14,10 @@ use posthorn_vendors::kit::settings::{self, Fault, nearest};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use self::sources::{Sources, override_from};
 use crate::api::auth::AppKeys;
 use crate::model::{AppId, Preview};
-use crate::push::{AppRules, Language, LaneSettings, Phrase, Wording};
+use crate::push::{AppRules, LaneSettings, Language, Phrase, Wording};
 
 /// Everything the gateway is told, checked.
 pub struct Config {
@@ -87,8 +89,7 @@ pub fn parse(
     })?;
     let mut faults = Vec::new();
     override_from(environment, &mut root);
-    let sources = Sources { dir, environment };
-    sources.fill(&mut root, "", &mut faults);
+    Sources { dir, environment }.fill(&mut root, "", &mut faults);
     for key in root.keys() {
         const KNOWN: [&str; 4] = ["server", "store", "admin", "apps"];
         if !KNOWN.contains(&key.as_str()) {
@@ -219,8 +220,7 @@ struct LaneTable {
     timeout_ms: Option<u64>,
 }
 
-const LANE_KEYS: [&str; 5] =
-    ["vendor", "receipt_key", "concurrency", "rate_per_sec", "timeout_ms"];
+const LANE_KEYS: [&str; 5] = ["vendor", "receipt_key", "concurrency", "rate_per_sec", "timeout_ms"];
 
 fn section<C: serde::de::DeserializeOwned>(
     root: &mut Table,
@@ -339,7 +339,9 @@ fn lane_settings(
         faults.push(Fault::new("vendor", problem));
         return None;
     };
-    for (key, value) in [("concurrency", ours.concurrency), ("timeout_ms", ours.timeout_ms.map(|n| n as usize))] {
+    for (key, value) in
+        [("concurrency", ours.concurrency), ("timeout_ms", ours.timeout_ms.map(|n| n as usize))]
+    {
         if value == Some(0) {
             faults.push(Fault::new(key, "must be at least 1"));
         }
@@ -359,10 +361,7 @@ fn lane_settings(
     })
 }
 
-fn wording(
-    texts: HashMap<String, HashMap<String, String>>,
-    faults: &mut Vec<Fault>,
-) -> Wording {
+fn wording(texts: HashMap<String, HashMap<String, String>>, faults: &mut Vec<Fault>) -> Wording {
     let mut wording = Wording::default();
     for (tag, phrases) in texts {
         let known = Language::TAGS.iter().find(|(known, _)| *known == tag);
@@ -426,83 +425,6 @@ fn check_keys(apps: &[App], admin: Option<&Secret>, faults: &mut Vec<Fault>) {
     }
 }
 
-/// `POSTHORN__SERVER__LISTEN=…` sets `server.listen`.
-fn override_from(environment: &HashMap<String, String>, root: &mut Table) {
-    let mut names: Vec<&String> =
-        environment.keys().filter(|name| name.starts_with("POSTHORN__")).collect();
-    names.sort();
-    for name in names {
-        let path = name["POSTHORN__".len()..].to_ascii_lowercase();
-        let mut steps: Vec<&str> = path.split("__").collect();
-        let Some(last) = steps.pop() else { continue };
-        if let Some(table) = table_at(root, &steps) {
-            table.insert(last.to_owned(), value_of(&environment[name]));
-        }
-    }
-}
-
-/// The table these steps lead to, made where there is none.
-fn table_at<'t>(root: &'t mut Table, steps: &[&str]) -> Option<&'t mut Table> {
-    let Some((first, rest)) = steps.split_first() else { return Some(root) };
-    let next = root.entry(*first).or_insert_with(|| Value::Table(Table::new()));
-    table_at(next.as_table_mut()?, rest)
-}
-
-/// A number, a boolean or an array where it reads as one, else the text itself.
-fn value_of(text: &str) -> Value {
-    let parsed = format!("v = {text}").parse::<Table>();
-    match parsed.ok().and_then(|mut table| table.remove("v")) {
-        Some(Value::Table(_)) | None => Value::String(text.to_owned()),
-        Some(value) => value,
-    }
-}
-
-/// Where `env:NAME` and `file:PATH` are looked up.
-struct Sources<'a> {
-    dir: &'a Path,
-    environment: &'a HashMap<String, String>,
-}
-
-impl Sources<'_> {
-    fn fill(&self, table: &mut Table, place: &str, faults: &mut Vec<Fault>) {
-        for (key, value) in table.iter_mut() {
-            let place =
-                if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-            self.fill_value(value, &place, faults);
-        }
-    }
-
-    fn fill_value(&self, value: &mut Value, place: &str, faults: &mut Vec<Fault>) {
-        match value {
-            Value::Table(table) => self.fill(table, place, faults),
-            Value::Array(values) => {
-                for value in values {
-                    self.fill_value(value, place, faults);
-                }
-            }
-            Value::String(text) => match self.named(text) {
-                Some(Ok(named)) => *text = named,
-                Some(Err(problem)) => faults.push(Fault::new(place, problem)),
-                None => {}
-            },
-            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
-        }
-    }
-
-    fn named(&self, text: &str) -> Option<Result<String, String>> {
-        if let Some(name) = text.strip_prefix("env:") {
-            let value = self.environment.get(name).filter(|value| !value.is_empty());
-            return Some(value.cloned().ok_or(format!("the environment has no {name}")));
-        }
-        let path = self.dir.join(text.strip_prefix("file:")?);
-        let read = std::fs::read_to_string(&path);
-        Some(
-            read.map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|err| format!("{} cannot be read: {err}", path.display())),
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -542,9 +464,8 @@ mod tests {
 
     #[test]
     fn a_key_that_two_apps_share_is_refused() {
-        let faults = faults_of(
-            "[apps.a]\nserver_keys = [\"k\"]\n[apps.b]\nserver_keys = [\"k\"]\n",
-        );
+        let faults =
+            faults_of("[apps.a]\nserver_keys = [\"k\"]\n[apps.b]\nserver_keys = [\"k\"]\n");
         assert_eq!(faults, ["apps.b.server_keys: holds a key that apps.a.server_keys has too"]);
     }
 
