@@ -17,8 +17,25 @@ const SWEEP_AT: usize = 1 << 16;
 
 #[derive(Default)]
 pub(super) struct Bursts {
+    runs: Mutex<Runs>,
+}
+
+#[derive(Default)]
+struct Runs {
     /// By app, conversation and recipient, hashed.
-    runs: Mutex<HashMap<u64, Run>>,
+    by_key: HashMap<u64, Run>,
+    /// How many the last sweep left. The next comes when there are twice as many, so that sweeping
+    /// stays cheap while more runs are alive than `SWEEP_AT`.
+    swept_to: usize,
+}
+
+impl Runs {
+    fn sweep(&mut self, now: Millis, window: Duration) {
+        if self.by_key.len() >= SWEEP_AT.max(2 * self.swept_to) {
+            self.by_key.retain(|_, run| now.since(run.last) <= window);
+            self.swept_to = self.by_key.len();
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -38,12 +55,10 @@ impl Bursts {
         let slot = ids::slot_id(&event.app, &event.id);
         let now = event.received_at;
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if runs.len() >= SWEEP_AT {
-            runs.retain(|_, run| now.since(run.last) <= window);
-        }
+        runs.sweep(now, window);
         for (place, user) in event.to.iter().enumerate() {
             let fresh = Run { slot, count: 1, last: now };
-            let run = runs.entry(key(&event.app, &conversation, user)).or_insert(fresh);
+            let run = runs.by_key.entry(key(&event.app, &conversation, user)).or_insert(fresh);
             if now.since(run.last) > window || run.slot == slot {
                 *run = fresh;
                 continue;
