@@ -3,5 +3,6 @@
 mod disk;
 mod drain;
 mod kill;
+mod store;
 #[path = "../support/mod.rs"]
 mod support;
