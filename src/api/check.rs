@@ -18,7 +18,9 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8], root: &str) -> Result<T, Ap
 fn place<T: DeserializeOwned>(body: &[u8], root: &str, plain: &serde_json::Error) -> ApiError {
     // serde_json calls some wrong types (a number for an enum) a syntax error: only JSON that
     // nothing could read is malformed.
-    if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
+    let is_json = std::str::from_utf8(body)
+        .is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
+    if !is_json {
         return unreadable(format!("not JSON: {plain}"));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);

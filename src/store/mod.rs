@@ -10,6 +10,8 @@
 mod changes;
 pub mod embedded;
 mod records;
+#[cfg(feature = "testkit")]
+pub mod suite;
 
 use std::future::Future;
 use std::pin::Pin;

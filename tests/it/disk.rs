@@ -55,9 +55,16 @@ impl Writer {
         false
     }
 
-    async fn write_until_refused(&mut self) {
-        eventually("the store refuses events", async || (!self.write(50).await).then_some(()))
-            .await;
+    /// Fills the disk until the gateway says so in every way. Opening the store again can make a
+    /// little room, which is then filled as well.
+    async fn write_until_refused(&mut self, disk: &Tmpfs) {
+        eventually("the store refuses events", async || {
+            disk.fill();
+            let refused = !self.write(50).await && !self.write(1).await;
+            let ready = self.caller.ready().await.expect("the gateway answers");
+            (refused && ready.status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+        })
+        .await;
     }
 
     async fn write_until_taken(&mut self) {
@@ -104,10 +111,7 @@ async fn a_full_disk_refuses_events_and_recovers_in_process_once_there_is_room()
     let mut writer = Writer::new(caller.clone());
     assert!(writer.write(100).await);
 
-    disk.fill();
-    writer.write_until_refused().await;
-    caller.ready_becomes(StatusCode::SERVICE_UNAVAILABLE).await;
-    assert!(!writer.write(1).await);
+    writer.write_until_refused(&disk).await;
     assert_eq!(alive(&caller).await, StatusCode::OK);
 
     disk.free();
@@ -129,8 +133,7 @@ async fn a_disk_that_fills_under_load_loses_nothing_it_said_yes_to() {
     for _ in 0..3 {
         // The vendors go on answering while nothing can be written.
         assert!(writer.write(200).await);
-        disk.fill();
-        writer.write_until_refused().await;
+        writer.write_until_refused(&disk).await;
         disk.free();
         writer.write_until_taken().await;
     }
@@ -148,15 +151,13 @@ async fn a_gateway_killed_on_a_full_disk_starts_there_and_recovers_once_there_is
     scene.phones(&caller, "bob").await;
     let mut writer = Writer::new(caller);
     assert!(writer.write(200).await);
-    disk.fill();
-    writer.write_until_refused().await;
+    writer.write_until_refused(&disk).await;
     process.kill();
 
     let (mut process, caller) = scene.spawn().await;
     writer.caller = caller.clone();
     // Reading what the kill left may have made a little room.
-    disk.fill();
-    writer.write_until_refused().await;
+    writer.write_until_refused(&disk).await;
     disk.free();
     caller.ready_becomes(StatusCode::OK).await;
     writer.write_until_taken().await;
@@ -174,10 +175,13 @@ async fn a_disk_that_becomes_read_only_refuses_events_and_recovers_in_process() 
     scene.phones(&caller, "bob").await;
     let mut writer = Writer::new(caller.clone());
     assert!(writer.write(100).await);
-    disk.fill();
-    writer.write_until_refused().await;
 
-    eventually("the full disk is read-only", async || disk.set_read_only(true).ok()).await;
+    eventually("the full disk is read-only", async || {
+        disk.fill();
+        writer.write(50).await;
+        disk.set_read_only(true).ok()
+    })
+    .await;
     for _ in 0..20 {
         assert!(!writer.write(1).await);
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::support::caller::message;
 use crate::support::scene::{ANY_PORT, VENDORS};
-use crate::support::{Caller, Dice, PATIENCE, Process, Scene, within};
+use crate::support::{Caller, Dice, PATIENCE, Process, Scene, dice, within};
 
 const KILLS: u64 = 24;
 const EVENTS: u64 = 20_000;
@@ -25,7 +25,7 @@ const AHEAD: u64 = 3000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_accepted_event_is_shown_once_though_the_gateway_is_killed_over_and_over() {
-    let mut dice = Dice::thrown("kill");
+    let mut dice = dice::thrown("kill");
     let scene = Scene::start().await;
     let (mut process, caller) = scene.spawn().await;
     let mut phones = Vec::new();

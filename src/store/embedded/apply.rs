@@ -222,21 +222,43 @@ impl<'e> Draft<'e> {
                 return Ok(());
             }
         };
-        let day = self.engine.day_of(event.received_at)?;
-        day.expect_news();
         let key = keys::tombstone(&event.app, of);
-        self.put(&day.rows, key, records::encode(&tombstone));
+        // What is recalled or over stays so, whatever is edited later.
+        if let (TombstoneRecord::Edited(_), Some(known)) = (tombstone, self.news(&key)?)
+            && !matches!(records::decode(&known)?, TombstoneRecord::Edited(_))
+        {
+            return Ok(());
+        }
+        self.put_news(key, records::encode(&tombstone))
+    }
+
+    /// What the newest day that speaks of this key says: the one that readers go by.
+    fn news(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        for day in self.engine.days().iter().filter(|day| day.has_news()) {
+            if let Some(row) = self.row(&day.rows, key)? {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_news(&mut self, key: Vec<u8>, row: Vec<u8>) -> Result<(), StoreError> {
+        let day = self.engine.day_of(self.now)?;
+        day.expect_news();
+        self.put(&day.rows, key, row);
         Ok(())
+    }
+
+    /// Raises a number that only grows, on whatever day it was written last.
+    fn raise(&mut self, key: Vec<u8>, to: u64) -> Result<(), StoreError> {
+        let before = self.news(&key)?.map_or(0, |bytes| number(&bytes));
+        self.put_news(key, to.max(before).to_be_bytes().to_vec())
     }
 
     fn mark_read(&mut self, event: &Event, up_to: Millis) -> Result<(), StoreError> {
         let Some(conversation) = &event.conversation else { return Ok(()) };
-        let day = self.engine.day_of(event.received_at)?;
-        day.expect_news();
         for user in &event.to {
-            let key = keys::read_mark(&event.app, user, conversation);
-            let before = self.row(&day.rows, &key)?.map_or(0, |bytes| number(&bytes));
-            self.put(&day.rows, key, up_to.0.max(before).to_be_bytes().to_vec());
+            self.raise(keys::read_mark(&event.app, user, conversation), up_to.0)?;
         }
         Ok(())
     }
@@ -247,12 +269,7 @@ impl<'e> Draft<'e> {
         slot: posthorn_vendors::Id,
         count: u32,
     ) -> Result<(), StoreError> {
-        let day = self.engine.day_of(self.now)?;
-        day.expect_news();
-        let key = keys::latest(app, slot);
-        let before = self.row(&day.rows, &key)?.map_or(0, |bytes| number(&bytes));
-        self.put(&day.rows, key, u64::from(count).max(before).to_be_bytes().to_vec());
-        Ok(())
+        self.raise(keys::latest(app, slot), u64::from(count))
     }
 
     fn park(&mut self, item: &Item) -> Result<ItemKey, StoreError> {
