@@ -29,7 +29,7 @@ use crate::store::{Lease, Store};
 use crate::telemetry::{LaneState, Metrics};
 
 /// Events worked on at once, of all apps.
-const IN_FLIGHT: usize = 8192;
+const IN_FLIGHT: usize = 16_384;
 /// Events leased at once.
 const LEASE: usize = 256;
 const STORE_PAUSE: Duration = Duration::from_millis(200);

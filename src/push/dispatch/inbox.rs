@@ -11,6 +11,10 @@ use posthorn_vendors::Batching;
 use super::Group;
 use crate::model::{Millis, Priority};
 
+/// Groups that may wait fresh in one lane: half of what the pipeline works on, so that a lane that
+/// hangs leaves the other half to the others.
+const GROUPS: usize = crate::push::IN_FLIGHT / 2;
+
 /// A run of one group's targets.
 pub(super) struct Part {
     pub(super) group: Arc<Group>,
@@ -35,12 +39,14 @@ pub(super) struct Inbox {
 struct Side {
     by_priority: [VecDeque<Part>; 3],
     targets: usize,
+    groups: usize,
 }
 
 impl Side {
     fn push(&mut self, group: Arc<Group>) {
         let to = group.item.targets.len();
         self.targets += to;
+        self.groups += 1;
         let priority = group.item.priority as usize;
         self.by_priority[priority].push_back(Part { group, from: 0, to });
     }
@@ -55,6 +61,7 @@ impl Side {
             front.from = cut;
             part
         } else {
+            self.groups -= 1;
             queue.pop_front()?
         };
         self.targets -= part.len();
@@ -68,9 +75,9 @@ impl Side {
 }
 
 impl Inbox {
-    /// Takes a fresh group unless `room` targets are waiting already.
+    /// Takes a fresh group unless `room` targets, or too many groups, are waiting already.
     pub(super) fn offer(&mut self, group: Arc<Group>, room: usize) -> Result<(), Arc<Group>> {
-        if self.fresh.targets >= room {
+        if self.fresh.targets >= room || self.fresh.groups >= GROUPS {
             return Err(group);
         }
         self.fresh.push(group);

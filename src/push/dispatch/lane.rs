@@ -27,6 +27,11 @@ use crate::push::settle;
 use crate::store::Store;
 use crate::telemetry::{LaneMetrics, LaneState, Metrics};
 
+/// Items loaded from the store at once.
+const LOAD: usize = 256;
+/// The least room: with less, a vendor slower than the pump for a moment would have its pushes
+/// written to the store and read back.
+const ROOM: usize = 8192;
 /// How long a success vouches for the lane's project and environment.
 const RECENT: Duration = Duration::from_secs(300);
 /// How long to wait before asking a store that failed again.
@@ -79,7 +84,7 @@ impl Live {
         let per_second = settings.rate_per_sec.and_then(std::num::NonZeroU32::new);
         Live {
             concurrency,
-            room: (2 * concurrency * limits.batching.max()).clamp(256, 1 << 16),
+            room: (2 * concurrency * limits.batching.max()).clamp(ROOM, 1 << 16),
             rate: per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
             metrics: context.metrics.lane(&settings.app, &settings.name, settings.vendor_id),
             settings,
@@ -240,7 +245,7 @@ impl Lane {
     async fn load(self: &Arc<Self>) -> Result<(), ()> {
         let live = self.settings.load();
         let now = self.context.clock.now();
-        let wanted = live.room / 2;
+        let wanted = (live.room / 2).min(2 * live.concurrency * live.vendor.limits().batching.max());
         let loaded = self.inbox().loaded_targets();
         if self.due.load(Ordering::Acquire) > now.0 || loaded >= wanted {
             return Ok(());
@@ -248,7 +253,7 @@ impl Lane {
         // Before asking: whatever is parked from here on lowers it again.
         self.due.store(u64::MAX, Ordering::Release);
         let store = &self.context.store;
-        let max = (wanted - loaded).min(256);
+        let max = (wanted - loaded).min(LOAD);
         let items = store.lease_items(&self.app, &self.name, now, max).await;
         let items = items.map_err(|err| self.store_failed(&err))?;
         let next = if items.len() == max {

@@ -311,7 +311,7 @@ async fn the_console_is_served_under_a_strict_policy_and_writes_through_its_hook
     }
     assert_eq!(scene.get("/console/state").await["can_write"], true);
     let (status, answer) = scene.call(Method::POST, "/console/write", json!({"text": "hi"})).await;
-    assert_eq!((status.as_u16(), &answer["ok"]), (200, &json!("wrote hi")));
+    assert_eq!((status.as_u16(), &answer["id"]), (200, &json!("wrote hi")));
 }
 
 #[tokio::test]
