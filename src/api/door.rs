@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::body::to_bytes;
+use axum::body::Body;
 use axum::extract::Request;
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use http::{HeaderMap, StatusCode};
 
 use super::auth::{Caller, Keys};
 use super::error::ApiError;
 use crate::model::Clock;
 use crate::telemetry::Metrics;
+
+/// How much of a body that is too large is read to its sender's end.
+const THROWN_AWAY: usize = 64 << 20;
 
 /// What is needed to let somebody in.
 pub struct Door {
@@ -36,17 +40,39 @@ impl Door {
         let is_signed = parts.headers.contains_key("x-posthorn-signature");
         let caller = |body: &[u8]| self.keys.caller(&parts.method, path, &parts.headers, body, now);
         let known = if is_signed { None } else { Some(caller(&[])?) };
-        let announced = parts.headers.get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|length| length > self.max_body_bytes) {
-            return Err(self.too_large());
-        }
-        let body = to_bytes(body, self.max_body_bytes).await.map_err(|_| self.too_large())?;
+        let body = self.read(body).await?;
         let caller = match known {
             Some(caller) => caller,
             None => caller(&body)?,
         };
         Ok((caller, Entered { headers: parts.headers, body }))
+    }
+
+    /// The body, if it is within the limit. What is beyond is read and thrown away for a while, so
+    /// that a caller who writes first and reads then still reads why it was refused.
+    async fn read(&self, body: Body) -> Result<Bytes, ApiError> {
+        let mut frames = body.into_data_stream();
+        let mut read = BytesMut::new();
+        let mut beyond = 0;
+        while let Some(frame) = frames.next().await {
+            let frame = frame.map_err(|_| {
+                ApiError::new(
+                    StatusCode::BAD_REQUEST,
+                    "body_broke_off",
+                    "the body ended before it was whole",
+                )
+            })?;
+            if beyond == 0 && read.len() + frame.len() <= self.max_body_bytes {
+                read.extend_from_slice(&frame);
+                continue;
+            }
+            read = BytesMut::new();
+            beyond += frame.len();
+            if beyond > THROWN_AWAY {
+                break;
+            }
+        }
+        if beyond > 0 { Err(self.too_large()) } else { Ok(read.freeze()) }
     }
 
     fn too_large(&self) -> ApiError {

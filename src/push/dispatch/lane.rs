@@ -245,7 +245,8 @@ impl Lane {
     async fn load(self: &Arc<Self>) -> Result<(), ()> {
         let live = self.settings.load();
         let now = self.context.clock.now();
-        let wanted = (live.room / 2).min(2 * live.concurrency * live.vendor.limits().batching.max());
+        let wanted =
+            (live.room / 2).min(2 * live.concurrency * live.vendor.limits().batching.max());
         let loaded = self.inbox().loaded_targets();
         if self.due.load(Ordering::Acquire) > now.0 || loaded >= wanted {
             return Ok(());
