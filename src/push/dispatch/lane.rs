@@ -23,7 +23,7 @@ use super::check::check;
 use super::inbox::{Inbox, Part};
 use super::{Answered, Fate, Group, LaneSettings};
 use crate::model::{AppId, Clock, LaneName, Millis};
-use crate::push::settle;
+use crate::push::{IN_FLIGHT, settle};
 use crate::store::Store;
 use crate::telemetry::{LaneMetrics, LaneState, Metrics};
 
@@ -79,7 +79,7 @@ impl Live {
         let per_second = settings.rate_per_sec.and_then(std::num::NonZeroU32::new);
         Live {
             concurrency,
-            room: (2 * concurrency * limits.batching.max()).clamp(256, 1 << 16),
+            room: (2 * concurrency * limits.batching.max()).clamp(IN_FLIGHT, 1 << 16),
             rate: per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
             metrics: context.metrics.lane(&settings.app, &settings.name, settings.vendor_id),
             settings,
