@@ -40,6 +40,17 @@ pub struct Changes {
     pub durable: bool,
 }
 
+impl Changes {
+    /// About how many rows this writes.
+    pub(super) fn rows(&self) -> usize {
+        3 * self.append.len()
+            + self.ack.len()
+            + self.park.len()
+            + self.unpark.len()
+            + self.traces.len()
+    }
+}
+
 /// What a commit found.
 #[derive(Debug, Default)]
 pub struct Committed {

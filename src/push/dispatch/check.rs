@@ -18,7 +18,8 @@ pub(super) async fn check(
         return Ok(vec![Some(Fate::Expired); targets.len()]);
     }
     let mut fates = vec![None; targets.len()];
-    let is_current = store.is_current(part.group.as_of);
+    let is_owned = |target: &ItemTarget| target.owner.is_some();
+    let is_current = store.is_current(part.group.as_of) || !targets.iter().any(is_owned);
     if is_current && !store.has_news() {
         return Ok(fates);
     }

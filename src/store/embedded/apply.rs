@@ -96,12 +96,18 @@ impl After {
 }
 
 impl<'e> Draft<'e> {
-    pub(super) fn new(engine: &'e Engine, sequence: &'e mut Sequence, now: Millis) -> Self {
+    /// An empty draft that is about to hold some `rows`.
+    pub(super) fn new(
+        engine: &'e Engine,
+        sequence: &'e mut Sequence,
+        now: Millis,
+        rows: usize,
+    ) -> Self {
         Draft {
             engine,
             sequence,
             now,
-            batch: engine.db.batch(),
+            batch: OwnedWriteBatch::with_capacity(engine.db.clone(), rows),
             ids: HashSet::new(),
             rows: HashMap::new(),
             after: After::default(),

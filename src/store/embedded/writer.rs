@@ -176,7 +176,8 @@ impl Writer {
             engine.drop_old_days(now)?;
             self.day = now.day();
         }
-        let mut draft = Draft::new(engine, sequence, now);
+        let rows = changes.iter().map(|changes| changes.rows()).sum();
+        let mut draft = Draft::new(engine, sequence, now, rows);
         let mut found = Vec::with_capacity(changes.len());
         for change in &changes {
             found.push(draft.add(change)?);
