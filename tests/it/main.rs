@@ -7,6 +7,7 @@ mod doors;
 mod drain;
 mod house;
 mod kill;
+mod page;
 mod store;
 mod stories;
 #[path = "../support/mod.rs"]

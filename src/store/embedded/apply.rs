@@ -18,7 +18,7 @@ use crate::store::records::{
 };
 use crate::store::{
     Appended, Changes, Committed, Item, ItemKey, LeaseKey, Prune, Registered, Registration,
-    StoreError, TraceRow, User,
+    StoreError, StoreErrorKind, TraceRow, User,
 };
 
 /// Sequences set aside by one write to `meta`, so that a restart never hands one out again.
@@ -300,7 +300,15 @@ impl<'e> Draft<'e> {
 
     fn prune(&mut self, prune: &Prune) -> Result<(), StoreError> {
         let owner = &prune.owner;
-        let mut user = self.user(&prune.app, &owner.user)?;
+        let mut user = match self.user(&prune.app, &owner.user) {
+            Ok(user) => user,
+            // The verdicts it comes with must be written all the same.
+            Err(err) if err.kind == StoreErrorKind::Corrupt => {
+                tracing::error!(error = %err, "a user's row cannot be read; its dead token stays");
+                return Ok(());
+            }
+            Err(err) => return Err(err),
+        };
         let dead = |device: &crate::model::Device| {
             device.id == owner.device
                 && device.generation == owner.generation

@@ -19,6 +19,7 @@ use crate::store::{StoreError, StoreErrorKind};
 const FORMAT: u32 = 1;
 const WORKERS: usize = 4;
 const CACHE_BYTES: u64 = 48 << 20;
+const PROBE: usize = 256 << 10;
 const MEMTABLE_BYTES: u64 = 16 << 20;
 
 pub(super) struct Engine {
@@ -108,9 +109,10 @@ impl Engine {
         }
     }
 
-    /// Writes and syncs something small: fails while the disk takes nothing.
+    /// Writes and syncs a probe: fails while the disk takes nothing. Large enough that the little
+    /// room a reopened journal frees is not taken for a disk with room.
     pub(super) fn probe(&self) -> Result<(), StoreError> {
-        self.meta.insert("probe", [0u8; 512]).map_err(broken)?;
+        self.meta.insert("probe", vec![0u8; PROBE]).map_err(broken)?;
         self.db.persist(PersistMode::SyncData).map_err(broken)
     }
 

@@ -67,8 +67,15 @@ impl Embedded {
                 left -= 1;
                 let place = (priority, app);
                 if let Some(run) = memory.runs.get_mut(&place) {
-                    let picks = run.lease(engine, &place, share)?;
-                    picked.extend(picks.into_iter().map(|pick| (place.clone(), pick)));
+                    match run.lease(engine, &place, share) {
+                        Ok(picks) => {
+                            picked.extend(picks.into_iter().map(|pick| (place.clone(), pick)));
+                        }
+                        Err(err) if picked.is_empty() => return Err(err),
+                        Err(err) => {
+                            tracing::warn!(error = %err, "could not read all of the queue");
+                        }
+                    }
                 }
             }
         }

@@ -90,8 +90,15 @@ impl Run {
                 break;
             }
         }
-        if picks.len() < max && self.fresh > 0 {
-            self.lease_stored(engine, place, max, &mut picks)?;
+        if picks.len() < max
+            && self.fresh > 0
+            && let Err(err) = self.lease_stored(engine, place, max, &mut picks)
+        {
+            // What was picked before is leased all the same; nobody else would.
+            if picks.is_empty() {
+                return Err(err);
+            }
+            tracing::warn!(error = %err, "could not read all of the queue that was asked for");
         }
         for pick in &picks {
             let (Pick::Hot(sequence, _) | Pick::Stored(sequence)) = pick;

@@ -138,21 +138,27 @@ impl Writer {
     fn commit(&mut self, engine: &Arc<Engine>, group: Vec<Job>) {
         let now = self.shared.started.elapsed().as_millis() as u64 + 1;
         self.shared.committing.store(now, Ordering::Release);
-        let mut replies = Vec::with_capacity(group.len());
-        let written = self.write(engine, group, &mut replies);
+        let changes: Vec<Arc<Changes>> = group.iter().map(|job| job.changes.clone()).collect();
+        let written = self.write(engine, &changes);
         self.shared.committing.store(0, Ordering::Release);
         match written {
             Ok(found) => {
-                for (reply, committed) in replies.into_iter().zip(found) {
+                for (job, committed) in group.into_iter().zip(found) {
                     // A caller that went away does not want to know.
-                    drop(reply.send(Ok(committed)));
+                    drop(job.reply.send(Ok(committed)));
                 }
             }
+            // A row that cannot be read was found before anything was written: it concerns whoever
+            // needed it, not the others of the group.
+            Err(err) if err.kind == StoreErrorKind::Corrupt && group.len() > 1 => {
+                for job in group {
+                    self.commit(engine, vec![job]);
+                }
+            }
+            Err(err) if err.kind == StoreErrorKind::Corrupt => refuse(group, &err),
             Err(err) => {
                 tracing::error!(error = %err, "a commit failed; the store is closed and reopened");
-                for reply in replies {
-                    drop(reply.send(Err(err.clone())));
-                }
+                refuse(group, &err);
                 self.close(err);
             }
         }
@@ -161,12 +167,8 @@ impl Writer {
     fn write(
         &mut self,
         engine: &Arc<Engine>,
-        group: Vec<Job>,
-        replies: &mut Vec<Reply>,
+        changes: &[Arc<Changes>],
     ) -> Result<Vec<Committed>, StoreError> {
-        let (changes, waiting): (Vec<Arc<Changes>>, Vec<Reply>) =
-            group.into_iter().map(|job| (job.changes, job.reply)).unzip();
-        replies.extend(waiting);
         if self.sequence.is_none() {
             self.sequence = Some(Sequence::resume(engine)?);
         }
@@ -179,7 +181,7 @@ impl Writer {
         let rows = changes.iter().map(|changes| changes.rows()).sum();
         let mut draft = Draft::new(engine, sequence, now, rows);
         let mut found = Vec::with_capacity(changes.len());
-        for change in &changes {
+        for change in changes {
             found.push(draft.add(change)?);
         }
         draft.write_device_count(self.shared.memory().device_count);
