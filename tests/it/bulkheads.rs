@@ -55,6 +55,40 @@ fn memory_kb(process: u32) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_is_written_though_a_sibling_hangs() {
+    let scene = Scene::start().await;
+    let (mut process, caller) = scene.spawn().await;
+    let mut phones = Vec::new();
+    for _ in 0..12 {
+        phones.push(scene.phone(&caller, "apns", "bob").await);
+    }
+    let half = Fault { share: 0.5, ..Fault::always(Mode::Hang) };
+    assert!(scene.sandbox.set_fault("apns", Some(half)));
+    caller.accept(&message("m-1", "bob", "hello")).await;
+    let statuses = |trace: &Value| -> Vec<String> {
+        let pushes = trace["pushes"].as_array().cloned().unwrap_or_default();
+        pushes.iter().filter_map(|push| push["status"].as_str().map(String::from)).collect()
+    };
+    // The event is acked while some of its calls are still open; each push is accounted for.
+    eventually("the event is acked", async || {
+        (caller.metric("posthorn_events_backlog").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(statuses(&caller.trace("m-1").await).len(), phones.len());
+    process.kill();
+    assert!(scene.sandbox.set_fault("apns", None));
+    let (mut process, caller) = scene.spawn().await;
+    eventually("every push is sent", async || {
+        (statuses(&caller.trace("m-1").await) == vec!["sent"; phones.len()]).then_some(())
+    })
+    .await;
+    for phone in &phones {
+        assert_eq!(scene.shown(phone), ["hello"]);
+    }
+    process.term().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_exhausts_its_share_is_told_to_wait_and_the_other_is_not() {
     let scene = Scene::with(|config| {
         let mut other = config["apps"]["demo"].clone();

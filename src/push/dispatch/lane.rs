@@ -224,6 +224,9 @@ impl Lane {
     ) -> Option<Duration> {
         let live = self.settings();
         let now = self.context.clock.now();
+        if !self.is_configured() {
+            return None;
+        }
         while calls.len() < live.concurrency {
             match self.breaker().may_call(now) {
                 May::Call | May::Probe => {}

@@ -15,6 +15,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod in_flight;
+mod open;
 mod settler;
 
 use std::sync::Arc;

@@ -11,14 +11,13 @@ use posthorn_vendors::Outcome;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::open::{Home, OpenEvent, OpenGroup};
 use super::{Facts, InFlight, News, Prune, Step, step};
-use crate::model::{AppId, Clock, Event, LaneName, Millis, PushTrace, Verdict};
+use crate::model::{AppId, Clock, LaneName, Millis, PushTrace, Verdict};
 use crate::push::dispatch::{Answered, Fate, Group, Lanes};
 use crate::push::ids;
 use crate::push::resolve::Resolved;
-use crate::store::{
-    Changes, DeadLetter, Item, ItemKey, ItemTarget, LeaseKey, Store, StoreError, TraceRow,
-};
+use crate::store::{Changes, DeadLetter, Item, ItemTarget, Store, StoreError, TraceRow};
 use crate::telemetry::Metrics;
 
 /// How long an event waits for its pushes.
@@ -41,33 +40,6 @@ pub(in crate::push) struct Settler {
     patience: VecDeque<(Instant, u64)>,
     next_event: u64,
     draft: Draft,
-}
-
-/// An event with pushes on their way.
-struct OpenEvent {
-    lease: LeaseKey,
-    event: Arc<Event>,
-    rows: Vec<PushTrace>,
-    /// Numbers of its groups that are not settled.
-    groups: Vec<u64>,
-}
-
-/// A group with targets on their way.
-struct OpenGroup {
-    group: Arc<Group>,
-    fates: Vec<Option<Fate>>,
-    left: usize,
-    home: Home,
-}
-
-/// Who keeps a group durable.
-enum Home {
-    /// Its event, which is not acked yet.
-    Event(u64),
-    /// An item in the store.
-    Item(ItemKey),
-    /// An item that the write being drafted creates.
-    Parking,
 }
 
 /// The write being put together.
@@ -141,10 +113,7 @@ impl Settler {
             OpenEvent { lease, event, rows, groups: groups.iter().map(|g| g.number).collect() };
         let is_done = open.groups.is_empty();
         for group in groups {
-            let left = group.item.targets.len();
-            let fates = vec![None; left];
-            let home = Home::Event(number);
-            self.groups.insert(group.number, OpenGroup { group, fates, left, home });
+            self.groups.insert(group.number, OpenGroup::new(group, Home::Event(number)));
         }
         self.events.insert(number, open);
         if is_done {
@@ -159,14 +128,9 @@ impl Settler {
         let number = group.number;
         let open = self.groups.entry(number).or_insert_with(|| {
             let key = group.stored.clone().expect("a group not opened here was loaded");
-            let left = group.item.targets.len();
-            OpenGroup { group, fates: vec![None; left], left, home: Home::Item(key) }
+            OpenGroup::new(group, Home::Item(key))
         });
-        for (at, fate) in fates.into_iter().enumerate() {
-            if open.fates[from + at].replace(fate).is_none() {
-                open.left -= 1;
-            }
-        }
+        open.note(from, fates);
         if open.left == 0
             && let Some(open) = self.groups.remove(&number)
         {
@@ -175,15 +139,9 @@ impl Settler {
     }
 
     /// Every target of the group has its fate.
-    fn settle(&mut self, open: OpenGroup, now: Millis) {
-        let OpenGroup { group, fates, home, .. } = open;
-        let mut rows = Vec::with_capacity(fates.len());
-        let mut again: Vec<(Millis, bool, ItemTarget)> = Vec::new();
-        for (target, fate) in group.item.targets.iter().zip(fates) {
-            let Some(fate) = fate else { continue };
-            rows.push(self.settle_target(&group, target, fate, now, &mut again));
-        }
-        self.park_again(&group, again);
+    fn settle(&mut self, mut open: OpenGroup, now: Millis) {
+        let rows = self.settle_answered(&mut open, now);
+        let OpenGroup { group, home, .. } = open;
         match home {
             Home::Event(number) => {
                 if let Some(event) = self.events.get_mut(&number) {
@@ -206,6 +164,17 @@ impl Settler {
             }
             Home::Parking => unreachable!("the write that parks is over before news is read"),
         }
+    }
+
+    /// Drafts what follows for every target answered so far; answers their rows.
+    fn settle_answered(&mut self, open: &mut OpenGroup, now: Millis) -> Vec<PushTrace> {
+        let mut rows = Vec::new();
+        let mut again: Vec<(Millis, bool, ItemTarget)> = Vec::new();
+        for (target, fate) in open.take_answered() {
+            rows.push(self.settle_target(&open.group, &target, fate, now, &mut again));
+        }
+        self.park_again(&open.group, again);
+        rows
     }
 
     fn settle_target(
@@ -323,24 +292,23 @@ impl Settler {
         self.draft.adopted.push(adopted);
     }
 
-    /// Makes the unanswered targets of this group an item. `goes_on`: a lane still has it.
+    /// Settles the answered targets of this group and makes the others an item, since the event
+    /// that keeps them durable is about to be acked. `goes_on`: a lane still has it.
     fn park_rest(&mut self, number: u64, now: Millis, goes_on: bool) {
-        let Some(open) = self.groups.get_mut(&number) else { return };
-        let Home::Event(event) = open.home else { return };
+        let Some(mut open) = self.groups.remove(&number) else { return };
+        let Home::Event(event) = open.home else {
+            self.groups.insert(number, open);
+            return;
+        };
+        let mut rows = self.settle_answered(&mut open, now);
         let group = open.group.clone();
-        let unanswered =
-            |(target, fate): (&ItemTarget, &Option<Fate>)| fate.is_none().then(|| target.clone());
-        let targets: Vec<ItemTarget> =
-            group.item.targets.iter().zip(&open.fates).filter_map(unanswered).collect();
-        let rows: Vec<PushTrace> = targets
-            .iter()
-            .map(|target| trace(&group.item, target, Verdict::Accepted, Some("waiting"), now))
-            .collect();
+        let targets = open.waiting();
+        let wait = |target| trace(&group.item, target, Verdict::Accepted, Some("waiting"), now);
+        rows.extend(targets.iter().map(wait));
         let item = Item { due: now, targets, leased: goes_on, ..group.item.clone() };
         if goes_on {
             open.home = Home::Parking;
-        } else {
-            self.groups.remove(&number);
+            self.groups.insert(number, open);
         }
         self.park(item, goes_on.then_some(number));
         if let Some(open) = self.events.get_mut(&event) {
