@@ -22,7 +22,8 @@ async fn run(
     count: usize,
 ) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
     let first = events.next();
-    let calls = requests(&stage.gateway.server_key, &events.to_users("a", USERS, count), Form::One);
+    let calls =
+        requests(&stage.gateway.server_key, &events.for_users("a", USERS, count), Form::One);
     let before = stage.gateway.sent().await?;
     let answered = open_loop(stage.gateway.address, calls, per_second, CONNECTIONS).await?;
     stage.gateway.wait_sent(before + count as f64).await?;
@@ -55,17 +56,19 @@ async fn shown_after(
 pub(crate) async fn rows() -> anyhow::Result<Vec<Row>> {
     let stage = Stage::set(USERS, 0).await?;
     let mut events = Events::default();
-    let warm_up = events.to_users("a", USERS, 10_000);
+    let warm_up = events.for_users("a", USERS, 10_000);
     pass(&stage, warm_up, 10_000, Form::One, CONNECTIONS).await?;
     let mut most = f64::MAX;
     for _ in 0..3 {
-        let full = events.to_users("a", USERS, 60_000);
+        let full = events.for_users("a", USERS, 60_000);
         most = most.min(pass(&stage, full, 60_000, Form::One, CONNECTIONS).await?.events_per_sec);
     }
     let mut rows = Vec::new();
-    for (name, share, aim) in
-        [("a tenth of", 0.1, ""), ("half", 0.5, "accept p99 ≤ 5 ms"), ("three quarters of", 0.75, "")]
-    {
+    for (name, share, aim) in [
+        ("a tenth of", 0.1, ""),
+        ("half", 0.5, "accept p99 ≤ 5 ms"),
+        ("three quarters of", 0.75, ""),
+    ] {
         let rate = most * share;
         let (accepts, shown) = run(&stage, &mut events, rate, (rate * SECONDS) as usize).await?;
         let load = format!("{name} the most ({rate:.0} events/s, one a request)");
@@ -85,7 +88,7 @@ pub(crate) async fn bulkhead() -> anyhow::Result<Vec<Row>> {
     let mut events = Events::default();
     let mut ratios = Vec::new();
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    let warm_up = events.to_users("a", USERS, 10_000);
+    let warm_up = events.for_users("a", USERS, 10_000);
     pass(&stage, warm_up, 10_000, Form::One, CONNECTIONS).await?;
     for pair in 0..PAIRS {
         // Whoever goes second finds fuller phones; so they take turns.

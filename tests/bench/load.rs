@@ -41,7 +41,7 @@ impl Events {
     }
 
     /// `count` events, each to the next of `users` users of this prefix.
-    pub(crate) fn to_users(&mut self, prefix: &str, users: usize, count: usize) -> Vec<String> {
+    pub(crate) fn for_users(&mut self, prefix: &str, users: usize, count: usize) -> Vec<String> {
         (0..count).map(|at| self.one(&[format!("{prefix}{}", at % users)])).collect()
     }
 }

@@ -23,7 +23,10 @@ pub(crate) async fn rows() -> anyhow::Result<Vec<Row>> {
     let (idle, idle_start) = start(&sandbox, &empty).await?;
     let (loaded, loaded_start) = start(&sandbox, &full).await?;
     Ok(vec![
-        Row::new("RSS idle, nothing stored", format!("{idle:.0} MB, ready after {idle_start:.2} s")),
+        Row::new(
+            "RSS idle, nothing stored",
+            format!("{idle:.0} MB, ready after {idle_start:.2} s"),
+        ),
         Row::new("RSS with 1,000,000 devices", format!("{loaded:.0} MB")).aim("≤ 150 MB"),
         Row::new("start to ready with 1,000,000 devices", format!("{loaded_start:.2} s"))
             .aim("≤ 1 s"),

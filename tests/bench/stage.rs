@@ -190,9 +190,8 @@ impl Gateway {
         let mut client = Client::connect(self.address).await?;
         let call = request("GET", "/metrics", &self.admin_key, JSON, b"");
         let page = String::from_utf8(client.expect(&call).await?.to_vec())?;
-        let fits = |line: &&str| {
-            line.starts_with(name) && words.iter().all(|word| line.contains(word))
-        };
+        let fits =
+            |line: &&str| line.starts_with(name) && words.iter().all(|word| line.contains(word));
         let value = |line: &str| line.rsplit(' ').next().and_then(|word| word.parse::<f64>().ok());
         Ok(page.lines().filter(fits).filter_map(value).sum())
     }

@@ -69,7 +69,7 @@ pub(crate) async fn pass(
 pub(crate) async fn rows() -> anyhow::Result<Vec<Row>> {
     let stage = Stage::set(USERS, 0).await?;
     let mut events = Events::default();
-    let warm_up = events.to_users("a", USERS, BATCHED / 4);
+    let warm_up = events.for_users("a", USERS, BATCHED / 4);
     pass(&stage, warm_up, BATCHED / 4, Form::Array(100), 8).await?;
 
     let (mut raw, mut adapter) = (Vec::new(), Vec::new());
@@ -80,7 +80,7 @@ pub(crate) async fn rows() -> anyhow::Result<Vec<Row>> {
         let alone = stage.sandbox.run_sender("adapter", SENDS)?.per_cpu_sec();
         adapter.push((alone, alone / r.between(&stage, &mut raw)?));
         for ((_, form, connections, count, _), passes) in FORMS.iter().zip(&mut passes) {
-            let events = events.to_users("a", USERS, *count);
+            let events = events.for_users("a", USERS, *count);
             let pass = pass(&stage, events, *count, *form, *connections).await?;
             let ratio = pass.pushes_per_cpu_sec / r.between(&stage, &mut raw)?;
             passes.push((pass, ratio));
@@ -100,7 +100,9 @@ pub(crate) async fn rows() -> anyhow::Result<Vec<Row>> {
             of(|(pass, _)| pass.pushes_per_cpu_sec),
             of(|(pass, _)| pass.events_per_sec),
         );
-        rows.push(Row::new(format!("end to end, {name}"), value).ratio(of(|(_, ratio)| *ratio), aim));
+        rows.push(
+            Row::new(format!("end to end, {name}"), value).ratio(of(|(_, ratio)| *ratio), aim),
+        );
     }
     Ok(rows)
 }
@@ -115,9 +117,9 @@ pub(crate) async fn endless(what: &str) -> anyhow::Result<()> {
     let started = Instant::now();
     while started.elapsed().as_secs() < 30 {
         let (events, pushes, form, connections) = match what {
-            "batch" => (events.to_users("a", USERS, 20_000), 20_000, Form::Array(100), 8),
-            "lines" => (events.to_users("a", USERS, 20_000), 20_000, Form::Lines(1000), 4),
-            "single" => (events.to_users("a", USERS, 20_000), 20_000, Form::One, 64),
+            "batch" => (events.for_users("a", USERS, 20_000), 20_000, Form::Array(100), 8),
+            "lines" => (events.for_users("a", USERS, 20_000), 20_000, Form::Lines(1000), 4),
+            "single" => (events.for_users("a", USERS, 20_000), 20_000, Form::One, 64),
             "huawei" => {
                 let events = (0..500).map(|_| events.one(&everybody)).collect();
                 (events, 500 * HUAWEI, Form::Array(10), 4)
