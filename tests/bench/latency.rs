@@ -58,8 +58,11 @@ pub(crate) async fn rows() -> anyhow::Result<Vec<Row>> {
     let mut events = Events::default();
     let warm_up = events.for_users("a", USERS, 10_000);
     pass(&stage, warm_up, 10_000, Form::One, CONNECTIONS).await?;
-    let full = events.for_users("a", USERS, 40_000);
-    let most = pass(&stage, full, 40_000, Form::One, CONNECTIONS).await?.events_per_sec;
+    let mut most = f64::MAX;
+    for _ in 0..3 {
+        let full = events.for_users("a", USERS, 60_000);
+        most = most.min(pass(&stage, full, 60_000, Form::One, CONNECTIONS).await?.events_per_sec);
+    }
     let mut rows = Vec::new();
     for (name, share, aim) in [
         ("a tenth of", 0.1, ""),
