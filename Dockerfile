@@ -18,6 +18,8 @@ COPY --from=build /build/target/release/posthorn /usr/local/bin/posthorn
 USER posthorn
 WORKDIR /var/lib/posthorn
 VOLUME /var/lib/posthorn
+# Relative to the configuration the store would be where this user cannot write.
+ENV POSTHORN__STORE__URL=embedded:/var/lib/posthorn/data
 EXPOSE 8080
 # The configuration is mounted; inside a container the gateway has to listen on all addresses:
 # set server.listen = "0.0.0.0:8080" there, and let only your load balancer reach it.

@@ -48,10 +48,14 @@ impl Name {
             Name::AcceptToVendorSeconds => {
                 ("accept_to_vendor_seconds", "From accepting an event to the vendor's answer")
             }
-            Name::QueueDepth => ("lane_waiting", "Pushes waiting for their lane"),
-            Name::OldestUnsentSeconds => {
-                ("lane_oldest_unsent_seconds", "Age of the oldest push waiting for its lane")
-            }
+            Name::QueueDepth => (
+                "lane_waiting",
+                "Pushes waiting in memory, and groups of pushes parked in the store",
+            ),
+            Name::OldestUnsentSeconds => (
+                "lane_oldest_unsent_seconds",
+                "Age of the oldest push that waits for its lane, parked or in memory",
+            ),
             Name::BreakerOpen => ("lane_breaker_open", "1 while the lane's breaker is open"),
             Name::CredentialExpiry => (
                 "lane_credential_expiry_timestamp_seconds",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -34,11 +35,15 @@ struct Page {
 async fn list(
     State(api): State<Api>,
     Path(app): Path<String>,
-    Query(page): Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (caller, _) = api.door.enter(request).await?;
     caller.admin()?;
+    if !api.apps.iter().any(|known| **known == *app) {
+        return Err(ApiError::not_found(format!("no app `{app}` is configured")));
+    }
+    let Query(page) = page?;
     let letters = api.store.dead(&app, page.limit.unwrap_or(100).min(MOST)).await?;
     let told: Vec<_> = letters.iter().map(view).collect();
     Ok(json(StatusCode::OK, &serde_json::json!({"app": app, "dead": told})))

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use posthorn_wire as wire;
@@ -98,6 +99,12 @@ impl From<AcceptError> for ApiError {
             }
             AcceptError::Store(err) => err.into(),
         }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejected: QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed_query", rejected.body_text())
     }
 }
 

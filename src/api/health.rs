@@ -44,7 +44,7 @@ async fn metrics(State(api): State<Api>, request: Request) -> Result<Response, A
     }
     let backlog: Vec<(String, u64)> =
         api.apps.iter().map(|app| (app.to_string(), api.store.backlog(app))).collect();
-    let lanes = api.pipeline.lane_states();
+    let lanes = api.pipeline.lane_states().await;
     let page = api.door.metrics.page(&lanes, &backlog, api.store.device_count());
     let mut response = Response::new(Body::from(page));
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

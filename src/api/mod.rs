@@ -42,7 +42,13 @@ pub fn routes(api: Api) -> Router {
         .merge(dead::routes())
         .merge(health::routes())
         .fallback(no_such_place)
+        .method_not_allowed_fallback(no_such_method)
         .with_state(api)
+}
+
+async fn no_such_method() -> error::ApiError {
+    let detail = "this path takes another method; config/OPERATIONS.md lists them";
+    error::ApiError::new(http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
 async fn no_such_place() -> error::ApiError {

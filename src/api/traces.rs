@@ -1,6 +1,7 @@
 //! What became of it: traces by event and by user, and taking an event back.
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::Response;
 use axum::routing::get;
@@ -47,10 +48,11 @@ fn apps(api: &Api, caller: Caller, which: Which) -> Result<Vec<AppId>, ApiError>
 async fn trace(
     State(api): State<Api>,
     Path(event_id): Path<String>,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (caller, _) = api.door.enter(request).await?;
+    let Query(which) = which?;
     for app in apps(&api, caller, which)? {
         if let Some(trace) = api.store.trace(&app, &event_id).await? {
             return Ok(json(StatusCode::OK, &view(&app, trace)));
@@ -66,11 +68,12 @@ fn unknown() -> ApiError {
 async fn trace_user(
     State(api): State<Api>,
     Path(user_id): Path<String>,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (caller, _) = api.door.enter(request).await?;
     let mut events = Vec::new();
+    let Query(which) = which?;
     for app in apps(&api, caller, which)? {
         for id in api.store.events_of(&app, &user_id, MOST_EVENTS).await? {
             if let Some(mut trace) = api.store.trace(&app, &id).await? {

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = config::load(&arguments.config)?;
     let findings = block_on(async { Ok(look(&config, arguments.probe).await) })?;
     if arguments.json {
-        println!("{}", as_json(&findings));
+        say!("{}", as_json(&findings));
     } else {
         tell(&config, &findings);
     }
@@ -69,26 +69,22 @@ async fn ask(lane: &LaneSettings) -> Result<String, String> {
 }
 
 fn tell(config: &Config, findings: &[Finding]) {
-    println!(
-        "the configuration is sound: {} app(s), {} lane(s)",
-        config.apps.len(),
-        findings.len()
-    );
+    say!("the configuration is sound: {} app(s), {} lane(s)", config.apps.len(), findings.len());
     if config.admin_key.is_none() {
-        println!("  admin.key is not set: `posthorn why`, metrics and dead letters are closed");
+        say!("  admin.key is not set: `posthorn why`, metrics and dead letters are closed");
     }
     for app in config.apps.iter().filter(|app| app.lanes.is_empty()) {
-        println!("  app {} has no lane: its events ring nobody", app.name);
+        say!("  app {} has no lane: its events ring nobody", app.name);
     }
     for finding in findings {
-        println!("{} / {} ({})", finding.app, finding.lane, finding.vendor);
+        say!("{} / {} ({})", finding.app, finding.lane, finding.vendor);
         match &finding.probe {
-            Some(Ok(checked)) => println!("  probe: {checked}"),
-            Some(Err(why)) => println!("  probe FAILED: {why}"),
+            Some(Ok(checked)) => say!("  probe: {checked}"),
+            Some(Err(why)) => say!("  probe FAILED: {why}"),
             None => {}
         }
         for advice in &finding.advice {
-            println!("  - {advice}");
+            say!("  - {advice}");
         }
     }
 }

@@ -110,12 +110,9 @@ impl Demo {
 
     /// Until Ctrl-C: the console's address and a line for whatever a phone shows.
     async fn show(&self) -> Result<(), Failure> {
-        println!("Open  {}/console/phones", self.sandbox.control_url());
-        println!("      bob's phones, and a box to write to him as alice\n");
-        println!(
-            "The gateway answers on http://{}; Ctrl-C ends everything.\n",
-            self.gateway.address
-        );
+        say!("Open  {}/console/phones", self.sandbox.control_url());
+        say!("      bob's phones, and a box to write to him as alice\n");
+        say!("The gateway answers on http://{}; Ctrl-C ends everything.\n", self.gateway.address);
         say(&self.client, "Hi Bob, this is Posthorn").await.map_err(Failure::Failed)?;
         let mut told: HashMap<String, usize> = HashMap::new();
         let mut changes = self.sandbox.phones().watch();
@@ -129,7 +126,7 @@ impl Demo {
                     }
                 }
                 () = &mut stop => {
-                    println!();
+                    say!("");
                     return Ok(());
                 }
             }
@@ -144,7 +141,7 @@ impl Demo {
                 continue;
             }
             if let Some(shown) = phone.screen.shown.last() {
-                println!("{:<18} {}: {}", phone.name, shown.title, shown.body);
+                say!("{:<18} {}: {}", phone.name, shown.title, shown.body);
             }
         }
     }
@@ -163,7 +160,7 @@ impl Demo {
         let rows: Vec<Rang> =
             self.phones.iter().filter_map(|phone| self.rang(phone, started)).collect();
         if as_json {
-            println!("{}", json!(rows.iter().map(Rang::json).collect::<Vec<_>>()));
+            say!("{}", json!(rows.iter().map(Rang::json).collect::<Vec<_>>()));
         } else {
             let cells: Vec<Vec<String>> = rows.iter().map(Rang::cells).collect();
             table::print(&["vendor", "shown", "title", "accept→shown ms"], &cells);

@@ -24,7 +24,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         block_on(async { gateway.ask(Method::GET, "/readyz", None).await })?;
     match answer {
         Some(_) => {
-            println!("ready");
+            say!("ready");
             Ok(())
         }
         None => Err(Failure::Failed("whatever answers there is no Posthorn gateway".to_owned())),

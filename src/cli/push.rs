@@ -52,7 +52,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let gateway = Gateway::of(&config, app.keys.server_keys.first().cloned())?;
     let trace = block_on(push(&gateway, &arguments))?;
     if arguments.json {
-        println!(
+        say!(
             "{}",
             serde_json::to_string_pretty(&trace).map_err(|e| Failure::Failed(e.to_string()))?
         );

@@ -37,7 +37,7 @@ async fn sandbox(arguments: Arguments) -> Result<(), Failure> {
     let control = sandbox.control_url();
     let serve = format!("posthorn serve --config {}", config.display());
     // In one write: whoever reads only the first line may have closed the pipe before a second.
-    println!("control API  {control}\nphones       {control}/console/phones\ngateway      {serve}");
+    say!("control API  {control}\nphones       {control}/console/phones\ngateway      {serve}");
     stop_signal().await;
     sandbox.shutdown().await;
     Ok(())

@@ -21,7 +21,7 @@ fn print_row(row: &[String], widths: &[usize]) {
         line.push_str(cell);
         line.push_str(&" ".repeat(wanted + 2 - width(cell).min(wanted + 2)));
     }
-    println!("{}", line.trim_end());
+    say!("{}", line.trim_end());
 }
 
 /// Columns on a terminal: Chinese, Japanese, Korean and emoji take two.

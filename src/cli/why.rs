@@ -42,14 +42,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     if arguments.json {
         let text = serde_json::to_string_pretty(&traces)
             .map_err(|err| Failure::Failed(err.to_string()))?;
-        println!("{text}");
+        say!("{text}");
         return Ok(());
     }
     for trace in &traces {
         tell(trace);
     }
     if traces.is_empty() {
-        println!("nothing within the last seven days");
+        say!("nothing within the last seven days");
     }
     Ok(())
 }
@@ -84,30 +84,31 @@ pub(super) fn segment(name: &str) -> String {
 }
 
 pub(super) fn tell(trace: &wire::Trace) {
-    println!("{}  app {}  {}", trace.id, trace.app, meaning(&trace.status));
-    println!("  {}  accepted: durable on this gateway", time(trace.received_at));
+    say!("{}  app {}  {}", trace.id, trace.app, meaning(&trace.status));
+    say!("  {}  accepted: durable on this gateway", time(trace.received_at));
     for push in &trace.pushes {
         let who = match (&push.user_id, &push.device_id) {
             (Some(user), Some(device)) => format!("{user}'s {device}"),
             (Some(user), None) => user.clone(),
+            (None, _) if push.lane.is_none() => "nobody".to_owned(),
             (None, _) => "a token of the caller".to_owned(),
         };
         let lane = push.lane.as_ref().map(|lane| format!(" by {lane}")).unwrap_or_default();
         let reason = push.reason.as_ref().map(|word| format!(" ({word})")).unwrap_or_default();
-        println!("  {}  {who}{lane}: {}{reason}", time(push.at), push.status);
+        say!("  {}  {who}{lane}: {}{reason}", time(push.at), push.status);
         if let Some(code) = &push.code {
             let hint = push.hint.as_deref().unwrap_or_default();
-            println!("      the vendor said {code}: {hint}");
+            say!("      the vendor said {code}: {hint}");
         } else if let Some(hint) = &push.hint {
-            println!("      {hint}");
+            say!("      {hint}");
         } else if let Some(rule) = push.reason.as_deref().and_then(explained) {
-            println!("      {rule}");
+            say!("      {rule}");
         }
         if let Some(name) = &push.vendor_ref {
-            println!("      the vendor calls it {name}");
+            say!("      the vendor calls it {name}");
         }
         if push.attempts > 1 {
-            println!("      after {} attempts", push.attempts);
+            say!("      after {} attempts", push.attempts);
         }
     }
 }

@@ -8,6 +8,7 @@ mod burst;
 mod compose;
 mod dispatch;
 mod ids;
+mod orphans;
 mod resolve;
 mod settle;
 
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 pub use self::accept::{Accept, AcceptError};
 pub use self::compose::{Language, Phrase, Wording};
 pub use self::dispatch::{LaneSettings, Lanes};
+use self::orphans::Orphans;
 use self::resolve::Resolver;
 use self::settle::{InFlight, News, Settler};
 use crate::model::{AppId, Clock, Millis, Preview};
@@ -126,6 +128,9 @@ impl Pipeline {
             waiting: Vec::new(),
         };
         pipeline.tasks.spawn(pump.run(pipeline.stop.clone()));
+        let orphans =
+            Orphans { store: pipeline.context.store.clone(), lanes: pipeline.lanes.clone() };
+        pipeline.tasks.spawn(orphans.run(pipeline.clock.clone(), pipeline.stop.clone()));
         pipeline
     }
 
@@ -147,9 +152,13 @@ impl Pipeline {
     }
 
     /// How every lane stands.
-    pub fn lane_states(&self) -> Vec<LaneState> {
+    pub async fn lane_states(&self) -> Vec<LaneState> {
         let now = self.clock.now();
-        self.lanes.all().iter().map(|lane| lane.state(now)).collect()
+        let mut states = Vec::new();
+        for lane in self.lanes.all() {
+            states.push(lane.state(now).await);
+        }
+        states
     }
 
     /// Takes nothing more from the queue, lets the calls in the air finish, writes what became of

@@ -1,6 +1,6 @@
 //! What must survive: events, devices, traces. Floor 1.
 //!
-//! Role traits here, one backend a folder, one behaviour suite (`suite.rs`) that every backend must
+//! Role traits here, one backend a folder, one behaviour suite (`suite/`) that every backend must
 //! pass. All writing goes through one verb, [`Commit::commit`], which takes everything that belongs
 //! together as one [`Changes`]: the embedded backend commits it atomically, a distributed one
 //! writes idempotent pieces in an order that a crash cannot hurt.
@@ -94,6 +94,13 @@ pub trait Items: Send + Sync {
 
     /// When the lane's next unleased item is due.
     fn next_due<'a>(&'a self, app: &'a str, lane: &'a str) -> Answer<'a, Option<Millis>>;
+
+    /// When the event of the lane's oldest item was received, leased ones included; of a long
+    /// backlog only the items first due are looked at.
+    fn oldest<'a>(&'a self, app: &'a str, lane: &'a str) -> Answer<'a, Option<Millis>>;
+
+    /// Every lane that has items, configured or not.
+    fn item_lanes(&self) -> Vec<LaneKey>;
 
     /// Items of this lane, leased ones included.
     fn depth(&self, app: &str, lane: &str) -> u64;

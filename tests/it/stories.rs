@@ -334,3 +334,25 @@ async fn what_expires_is_buried_and_can_be_sent_again() {
     caller.trace_becomes("m-1", "sent").await;
     gateway.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_whose_lane_is_gone_ends_when_its_time_is_over() {
+    let mut scene = Scene::start().await;
+    let (gateway, caller) = scene.gateway().await;
+    scene.phone(&caller, "xiaomi", "bob").await;
+    assert!(scene.sandbox.set_fault("xiaomi", Some(Fault::always(Mode::RateLimit))));
+    let mut event = said("m-1", "hi");
+    event["ttl_secs"] = json!(8);
+    caller.accept(&event).await;
+    eventually("the push is parked", async || {
+        (caller.trace("m-1").await["pushes"][0]["reason"] == "retry").then_some(())
+    })
+    .await;
+    gateway.drain().await;
+    let lanes = scene.config["apps"]["demo"]["lanes"].as_table_mut().expect("lanes");
+    lanes.remove("xiaomi");
+    let (gateway, caller) = scene.gateway().await;
+    let trace = caller.trace_becomes("m-1", "expired").await;
+    assert_eq!(reasons(&trace), ["no_lane"]);
+    gateway.drain().await;
+}

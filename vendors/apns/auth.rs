@@ -38,6 +38,14 @@ impl Auth {
         }
     }
 
+    /// When APNs will refuse the token in use, if there is one: an hour after it was signed.
+    pub(super) fn expires_at(&self) -> Option<SystemTime> {
+        match self {
+            Auth::Token(tokens) => tokens.read(|held| held.map(|held| held.signed_at + LIFETIME)),
+            Auth::Certificate => None,
+        }
+    }
+
     /// Counts the tokens so far.
     pub(super) fn generation(&self) -> u64 {
         match self {
@@ -63,6 +71,9 @@ impl Auth {
         }
     }
 }
+
+/// APNs refuses a token whose `iat` is older.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The lane's tokens, one at a time.
 pub(super) struct ProviderTokens {

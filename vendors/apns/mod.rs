@@ -101,6 +101,10 @@ impl Vendor for Apns {
         })
     }
 
+    fn credential_expires(&self) -> Option<SystemTime> {
+        self.auth.expires_at()
+    }
+
     fn advice(&self) -> Vec<Cow<'static, str>> {
         self.advice.clone()
     }

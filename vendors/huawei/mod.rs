@@ -246,6 +246,10 @@ impl Vendor for Huawei {
         Box::pin(self.deliver(batch))
     }
 
+    fn credential_expires(&self) -> Option<SystemTime> {
+        self.credentials.expires_at()
+    }
+
     fn probe<'a>(&'a self, now: SystemTime) -> Probe<'a> {
         use crate::kit::credential::Source;
         Box::pin(async move {

@@ -99,6 +99,11 @@ impl<S: Source> Cache<S> {
         &self.shared.source
     }
 
+    /// When the credential in hand ends, if there is one.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.shared.lock().current.as_ref().map(|current| current.expires_at)
+    }
+
     /// The credential to use now.
     pub async fn get(&self, now: SystemTime) -> Fetched {
         let step = self.next_step(now);

@@ -92,8 +92,9 @@ impl Inbox {
         self.loaded.targets
     }
 
+    /// Fresh targets; what was loaded is still counted by the store.
     pub(super) fn waiting(&self) -> usize {
-        self.fresh.targets + self.loaded.targets
+        self.fresh.targets
     }
 
     pub(super) fn oldest(&self) -> Option<Millis> {

@@ -167,7 +167,9 @@ impl Lane {
         last > 0 && now.since(Millis(last)) <= RECENT
     }
 
-    pub(in crate::push) fn state(&self, now: Millis) -> LaneState {
+    pub(in crate::push) async fn state(&self, now: Millis) -> LaneState {
+        // A store that cannot say is told of by /readyz.
+        let parked = self.context.store.oldest(&self.app, &self.name).await.unwrap_or(None);
         let live = self.settings.load();
         let (waiting, oldest) = {
             let inbox = self.inbox();
@@ -179,7 +181,7 @@ impl Lane {
             lane: self.name.to_string(),
             vendor: live.vendor_id.to_owned(),
             waiting: waiting + self.context.store.depth(&self.app, &self.name),
-            oldest: oldest.map(|at| now.since(at)),
+            oldest: oldest.into_iter().chain(parked).min().map(|at| now.since(at)),
             breaker_open: self.breaker().is_open(),
             credential_expires: expires.map(|at| (at.0 / 1000) as i64),
         }

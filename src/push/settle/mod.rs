@@ -24,7 +24,7 @@ use std::time::Duration;
 use posthorn_vendors::{Outcome, Reason, Scope};
 
 pub(super) use self::in_flight::InFlight;
-pub(super) use self::settler::Settler;
+pub(super) use self::settler::{Settler, expire};
 use super::dispatch::{Answered, Effect, Fate, Group};
 use super::resolve::Resolved;
 use crate::model::{Millis, Verdict};

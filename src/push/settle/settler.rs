@@ -255,20 +255,7 @@ impl Settler {
 
     /// Nobody took it in time: kept for the operator, who may send it again.
     fn bury(&mut self, group: &Group, target: &ItemTarget, row: &PushTrace) {
-        let item = &group.item;
-        let why = match (&row.code, &row.hint) {
-            (Some(code), Some(hint)) => format!("expired; the last answer was {code}: {hint}"),
-            _ => "expired before its lane could take it".to_owned(),
-        };
-        let item = Item { targets: vec![target.clone()], leased: false, ..item.clone() };
-        self.draft.changes.bury.push(DeadLetter {
-            app: item.app.clone(),
-            sequence: 0,
-            at: row.at,
-            event: item.event.clone(),
-            why: why.into(),
-            item,
-        });
+        self.draft.changes.bury.push(letter(&group.item, target, row));
     }
 
     /// Parks what is tried again: one item for all targets that share a moment.
@@ -397,6 +384,39 @@ impl Settler {
             let vendor = self.lanes.get(app, lane).map_or("", |lane| lane.settings().vendor_id);
             self.metrics.verdict(app, lane, vendor, verdict.word(), count);
         }
+    }
+}
+
+/// Drafts the end of an item that no lane will take any more.
+pub(in crate::push) fn expire(item: Item, now: Millis, changes: &mut Changes) {
+    let mut pushes = Vec::with_capacity(item.targets.len());
+    for target in &item.targets {
+        let row = trace(&item, target, Verdict::Expired, Some("no_lane"), now);
+        changes.bury.push(letter(&item, target, &row));
+        pushes.push(row);
+    }
+    changes.traces.push(TraceRow {
+        app: item.app,
+        event: item.event,
+        received_at: item.received_at,
+        pushes,
+        settles: false,
+    });
+}
+
+fn letter(item: &Item, target: &ItemTarget, row: &PushTrace) -> DeadLetter {
+    let why = match (&row.code, &row.hint) {
+        (Some(code), Some(hint)) => format!("expired; the last answer was {code}: {hint}"),
+        _ => "expired before its lane could take it".to_owned(),
+    };
+    let targets = vec![target.clone()];
+    DeadLetter {
+        app: item.app.clone(),
+        sequence: 0,
+        at: row.at,
+        event: item.event.clone(),
+        why: why.into(),
+        item: Item { targets, attempts: row.attempts, leased: false, ..item.clone() },
     }
 }
 

@@ -10,6 +10,9 @@ use crate::model::{AppId, Event, Millis, Priority};
 use crate::store::records::{self, DeadRecord, EventRecord, ItemRecord};
 use crate::store::{DeadLetter, Item, ItemKey, Lease, LeaseKey, StoreError};
 
+/// Items first due that are looked at for the oldest, at each priority.
+const LOOKED_AT: usize = 64;
+
 impl Embedded {
     pub(super) fn lease_now(&self, max: usize, busy: &[AppId]) -> Result<Vec<Lease>, StoreError> {
         let engine = self.engine()?;
@@ -105,6 +108,22 @@ impl Embedded {
             }
         }
         Ok(found)
+    }
+
+    pub(super) fn read_oldest(&self, app: &str, lane: &str) -> Result<Option<Millis>, StoreError> {
+        let engine = self.engine()?;
+        let place = (AppId::from(app), lane.into());
+        let mut oldest: Option<Millis> = None;
+        for priority in Priority::ALL {
+            let from = keys::item_at(&place, priority, Millis(0), 0);
+            let to = keys::item_at(&place, priority, Millis(u64::MAX), u64::MAX);
+            for row in engine.items.range(from..=to).take(LOOKED_AT) {
+                let bytes = row.value().map_err(broken)?;
+                let item = records::decode::<ItemRecord<'_>>(&bytes)?.item(&place, Millis(0))?;
+                oldest = Some(oldest.map_or(item.received_at, |at| at.min(item.received_at)));
+            }
+        }
+        Ok(oldest)
     }
 
     pub(super) fn read_dead(&self, app: &str, max: usize) -> Result<Vec<DeadLetter>, StoreError> {

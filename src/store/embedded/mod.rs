@@ -26,9 +26,9 @@ use tokio::sync::oneshot;
 use self::engine::Engine;
 use self::writer::{Job, Shared};
 use super::{
-    Answer, Changes, Commit, Committed, DeadLetter, Device, Health, Item, ItemKey, Items, Lease,
-    LeaseKey, Overtaken, Ownership, Queue, Registry, Standing, StoreError, StoreErrorKind, Traces,
-    User,
+    Answer, Changes, Commit, Committed, DeadLetter, Device, Health, Item, ItemKey, Items, LaneKey,
+    Lease, LeaseKey, Overtaken, Ownership, Queue, Registry, Standing, StoreError, StoreErrorKind,
+    Traces, User,
 };
 use crate::model::{AppId, Clock, EventTrace, Millis};
 
@@ -169,6 +169,20 @@ impl Items for Embedded {
             None => Ok(None),
         });
         Box::pin(ready(due))
+    }
+
+    fn oldest<'a>(&'a self, app: &'a str, lane: &'a str) -> Answer<'a, Option<Millis>> {
+        Box::pin(ready(self.read_oldest(app, lane)))
+    }
+
+    fn item_lanes(&self) -> Vec<LaneKey> {
+        let memory = self.shared.memory();
+        memory
+            .lanes
+            .iter()
+            .filter(|(_, items)| items.depth > 0)
+            .map(|(lane, _)| lane.clone())
+            .collect()
     }
 
     fn depth(&self, app: &str, lane: &str) -> u64 {
