@@ -153,12 +153,12 @@ async fn a_vendor_that_is_down_is_tried_again_until_it_is_up() {
     let phones = scene.phones(&caller, "bob").await;
     for mode in [Mode::Reset, Mode::Status, Mode::Goaway] {
         let fault = Fault { status: Some(503), share: 0.7, ..Fault::always(mode) };
-        for vendor in crate::support::scene::VENDORS {
+        for vendor in crate::support::scene::vendors() {
             assert!(scene.sandbox.set_fault(vendor, Some(fault.clone())));
         }
         let id = format!("m-{mode:?}");
         caller.accept(&message(&id, "bob", &id)).await;
-        for vendor in crate::support::scene::VENDORS {
+        for vendor in crate::support::scene::vendors() {
             assert!(scene.sandbox.set_fault(vendor, None));
         }
         for phone in &phones {

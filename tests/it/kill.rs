@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::support::caller::message;
-use crate::support::scene::{ANY_PORT, VENDORS};
+use crate::support::scene::{ANY_PORT, vendors};
 use crate::support::{Caller, Dice, PATIENCE, Process, Scene, dice, within};
 
 const KILLS: u64 = 24;
@@ -29,7 +29,7 @@ async fn every_accepted_event_is_shown_once_though_the_gateway_is_killed_over_an
     let scene = Scene::start().await;
     let (mut process, caller) = scene.spawn().await;
     let mut phones = Vec::new();
-    for vendor in VENDORS {
+    for vendor in vendors() {
         for at in 0..PHONES_A_VENDOR {
             phones.push(scene.phone(&caller, vendor, &format!("{vendor}-{at}")).await);
         }

@@ -1,8 +1,10 @@
 //! The phones page, looked at in a real browser: headless Chromium behind chromedriver.
 
 use std::io::{BufRead, BufReader};
+use std::panic::AssertUnwindSafe;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use futures_util::FutureExt as _;
 use reqwest::Client;
 use serde_json::{Value, json};
 
@@ -95,11 +97,20 @@ async fn the_phones_page_shows_what_alice_writes_on_every_phone() {
     let mut driver = Talking::start("chromedriver", &["--port=0"]);
     let port = driver.says("successfully on port ").await;
     let window = Window::open(&format!("http://127.0.0.1:{}", port.trim_end_matches('.'))).await;
-    window.ask("url", json!({"url": url})).await;
+    let looked = AssertUnwindSafe(look(&window, &url)).catch_unwind().await;
+    // Whatever was seen: a browser outlives its driver.
+    window.close().await;
+    if let Err(panic) = looked {
+        std::panic::resume_unwind(panic);
+    }
+}
 
+async fn look(window: &Window, url: &str) {
+    window.ask("url", json!({"url": url})).await;
     let phones = "return document.querySelectorAll('[data-vendor]').length";
+    let vendors = posthorn_vendors::VENDORS.len() as u64;
     eventually("a phone of each vendor is drawn", async || {
-        (window.run(phones).await.as_u64() == Some(3)).then_some(())
+        (window.run(phones).await.as_u64() == Some(vendors)).then_some(())
     })
     .await;
     let write = "const box = document.querySelector('#text'); box.value = '<u>lunch</u> 午饭 🍜'; \
@@ -108,7 +119,7 @@ async fn the_phones_page_shows_what_alice_writes_on_every_phone() {
     let shown = "return [...document.querySelectorAll('[data-vendor]')] \
                  .filter(phone => phone.textContent.includes('lunch')).length";
     eventually("every phone shows it", async || {
-        (window.run(shown).await.as_u64() == Some(3)).then_some(())
+        (window.run(shown).await.as_u64() == Some(vendors)).then_some(())
     })
     .await;
     // Texts are texts: no phone has made an element of one.
@@ -120,5 +131,4 @@ async fn the_phones_page_shows_what_alice_writes_on_every_phone() {
     let faults: Vec<&&str> =
         lines.iter().filter(|line| !line.contains("avatars.example.com")).collect();
     assert!(faults.is_empty(), "the browser complains: {faults:?}");
-    window.close().await;
 }

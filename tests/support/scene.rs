@@ -15,8 +15,10 @@ use super::caller::{Caller, install_tls};
 use super::{Process, eventually};
 
 pub const ANY_PORT: &str = "127.0.0.1:0";
-/// The vendors that scenes put phones on.
-pub const VENDORS: [&str; 3] = ["apns", "huawei", "xiaomi"];
+/// The vendors that scenes put phones on: every one.
+pub fn vendors() -> impl Iterator<Item = &'static str> {
+    posthorn_vendors::VENDORS.iter().map(|spec| spec.id)
+}
 
 /// The world of one test; its directory goes with it.
 pub struct Scene {
@@ -92,7 +94,7 @@ impl Scene {
     /// A phone of each vendor for `user`.
     pub async fn phones(&self, caller: &Caller, user: &str) -> Vec<Phone> {
         let mut phones = Vec::new();
-        for vendor in VENDORS {
+        for vendor in vendors() {
             phones.push(self.phone(caller, vendor, user).await);
         }
         phones
