@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::keys;
@@ -20,7 +21,11 @@ const FORMAT: u32 = 1;
 const WORKERS: usize = 4;
 const CACHE_BYTES: u64 = 48 << 20;
 const PROBE: usize = 256 << 10;
+/// For what is looked up for long: devices and users.
 const MEMTABLE_BYTES: u64 = 16 << 20;
+/// For what comes and goes: most queue rows are acked before they would be flushed, and fjall makes
+/// writers wait in steps of 100 ms once four full memtables of a keyspace wait for their flush.
+const HOT_MEMTABLE_BYTES: u64 = 64 << 20;
 
 pub(super) struct Engine {
     pub(super) db: Database,
@@ -44,7 +49,7 @@ pub(super) struct Day {
 
 impl Day {
     fn open(db: &Database, day: u32) -> Result<Self, fjall::Error> {
-        let rows = db.keyspace(&keys::day_name(day), options)?;
+        let rows = db.keyspace(&keys::day_name(day), hot_options)?;
         let has_news = rows.prefix(keys::NEWS).next().is_some();
         Ok(Day { rows, has_news: AtomicBool::new(has_news) })
     }
@@ -60,7 +65,19 @@ impl Day {
 }
 
 fn options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+    partitioned().max_memtable_size(MEMTABLE_BYTES)
+}
+
+fn hot_options() -> KeyspaceCreateOptions {
+    partitioned().max_memtable_size(HOT_MEMTABLE_BYTES)
+}
+
+/// Filters and indexes in small blocks. Whole, a large table's filter is several megabytes, more than
+/// one shard of the cache holds: every look-up of a new event id then read it from disk again.
+fn partitioned() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
 }
 
 impl Engine {
@@ -72,10 +89,11 @@ impl Engine {
             .open()
             .map_err(broken)?;
         let keyspace = |name: &str| db.keyspace(name, options).map_err(broken);
+        let hot = |name: &str| db.keyspace(name, hot_options).map_err(broken);
         let engine = Engine {
             meta: keyspace("meta")?,
-            queue: keyspace("queue")?,
-            items: keyspace("items")?,
+            queue: hot("queue")?,
+            items: hot("items")?,
             users: keyspace("users")?,
             devices: keyspace("devices")?,
             owners: keyspace("owners")?,
