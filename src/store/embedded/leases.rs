@@ -113,9 +113,13 @@ impl Embedded {
     pub(super) fn read_oldest(&self, app: &str, lane: &str) -> Result<Option<Millis>, StoreError> {
         let engine = self.engine()?;
         let place = (AppId::from(app), lane.into());
+        let firsts = match self.shared.memory().lanes.get(&place) {
+            Some(items) if items.depth > 0 => items.firsts(),
+            Some(_) | None => return Ok(None),
+        };
         let mut oldest: Option<Millis> = None;
-        for priority in Priority::ALL {
-            let from = keys::item_at(&place, priority, Millis(0), 0);
+        for (priority, first) in Priority::ALL.into_iter().zip(firsts) {
+            let from = keys::item_at(&place, priority, first.0, first.1);
             let to = keys::item_at(&place, priority, Millis(u64::MAX), u64::MAX);
             for row in engine.items.range(from..=to).take(LOOKED_AT) {
                 let bytes = row.value().map_err(broken)?;

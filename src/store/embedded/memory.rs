@@ -173,6 +173,17 @@ impl LaneItems {
         *floor = (*floor).min((key.due, key.sequence));
     }
 
+    /// By priority: where the lane's items begin, leased ones included. What lies below is gone, and
+    /// would be walked over, deleted row by deleted row.
+    pub(super) fn firsts(&self) -> [(Millis, u64); 3] {
+        let mut firsts = self.floors;
+        for (priority, due, sequence) in &self.leased {
+            let first = &mut firsts[*priority as usize];
+            *first = (*first).min((*due, *sequence));
+        }
+        firsts
+    }
+
     /// Leases up to `max` due items: their keys and stored bytes.
     pub(super) fn lease(
         &mut self,
