@@ -176,7 +176,8 @@ impl LaneItems {
     /// By priority: where the lane's items begin, leased ones included. What lies below is gone, and
     /// would be walked over, deleted row by deleted row.
     pub(super) fn firsts(&self) -> [(Millis, u64); 3] {
-        let mut firsts = self.floors;
+        let all_leased = self.depth == self.leased.len() as u64;
+        let mut firsts = if all_leased { [(Millis(u64::MAX), 0); 3] } else { self.floors };
         for (priority, due, sequence) in &self.leased {
             let first = &mut firsts[*priority as usize];
             *first = (*first).min((*due, *sequence));
@@ -203,8 +204,10 @@ impl LaneItems {
             if from > to {
                 continue;
             }
+            let mut is_through = true;
             for row in engine.items.range(from..=to) {
                 if taken.len() == max {
+                    is_through = false;
                     break;
                 }
                 let (key, bytes) = row.into_inner().map_err(broken)?;
@@ -213,6 +216,10 @@ impl LaneItems {
                 if self.leased.insert((priority, due, sequence)) {
                     taken.push((ItemKey { lane: lane.clone(), priority, due, sequence }, bytes));
                 }
+            }
+            if is_through {
+                let floor = &mut self.floors[priority as usize];
+                *floor = (*floor).max((now, u64::MAX));
             }
         }
         Ok(taken)
