@@ -74,6 +74,20 @@ impl After {
         self.owners_changed
     }
 
+    /// Leases the items whose parker goes on working on them before anybody can see them.
+    pub(super) fn hold(&self, memory: &mut Memory) {
+        for (key, _) in self.parked.iter().filter(|(_, leased)| *leased) {
+            memory.lanes.entry(key.lane.clone()).or_default().hold(key);
+        }
+    }
+
+    /// Takes [`After::hold`] back: nothing was written.
+    pub(super) fn let_go(&self, memory: &mut Memory) {
+        for (key, _) in self.parked.iter().filter(|(_, leased)| *leased) {
+            memory.lanes.entry(key.lane.clone()).or_default().let_go(key);
+        }
+    }
+
     pub(super) fn apply(self, memory: &mut Memory) -> bool {
         let has_events = !self.appended.is_empty();
         for (key, event) in self.appended {

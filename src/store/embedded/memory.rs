@@ -151,10 +151,18 @@ impl LaneItems {
     pub(super) fn park(&mut self, key: &ItemKey, leased: bool) {
         self.depth += 1;
         if leased {
-            self.leased.insert((key.priority, key.due, key.sequence));
+            self.hold(key);
         } else {
             self.lower(key);
         }
+    }
+
+    pub(super) fn hold(&mut self, key: &ItemKey) {
+        self.leased.insert((key.priority, key.due, key.sequence));
+    }
+
+    pub(super) fn let_go(&mut self, key: &ItemKey) {
+        self.leased.remove(&(key.priority, key.due, key.sequence));
     }
 
     pub(super) fn unpark(&mut self, key: &ItemKey) {

@@ -187,7 +187,12 @@ impl Writer {
         draft.write_device_count(self.shared.memory().device_count);
         let (batch, after, durable) = draft.finish();
         let mode = if durable { PersistMode::SyncData } else { PersistMode::Buffer };
-        batch.durability(Some(mode)).commit().map_err(broken)?;
+        // A row can be read as soon as it is committed, before memory knows of it.
+        after.hold(&mut self.shared.memory());
+        if let Err(err) = batch.durability(Some(mode)).commit() {
+            after.let_go(&mut self.shared.memory());
+            return Err(broken(err));
+        }
         if after.changes_owners() {
             self.shared.epoch.fetch_add(1, Ordering::AcqRel);
         }
