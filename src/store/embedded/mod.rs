@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
@@ -35,7 +36,8 @@ use crate::model::{AppId, Clock, EventTrace, Millis};
 /// The store in one directory. Cheap to share behind an `Arc`.
 pub struct Embedded {
     shared: Arc<Shared>,
-    jobs: SyncSender<Job>,
+    /// `None` only while it is dropped.
+    writer: Option<(SyncSender<Job>, JoinHandle<()>)>,
     /// Keeps other processes out for as long as this one lives.
     _lock: Option<File>,
 }
@@ -58,9 +60,9 @@ impl Embedded {
         if let Ok(engine) = shared.engine() {
             shared.memory().rebuild(&engine)?;
         }
-        let jobs = writer::start(shared.clone(), path.to_owned())
+        let writer = writer::start(shared.clone(), path.to_owned())
             .map_err(|err| StoreError::new(StoreErrorKind::Unavailable, err))?;
-        Ok(Embedded { shared, jobs, _lock: lock })
+        Ok(Embedded { shared, writer: Some(writer), _lock: lock })
     }
 
     fn engine(&self) -> Result<Arc<Engine>, StoreError> {
@@ -91,6 +93,20 @@ fn lock(path: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
+/// Closes the database before the lock is let go, so that whoever opens or removes the directory next
+/// finds nobody in it.
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        if let Some((jobs, thread)) = self.writer.take() {
+            drop(jobs);
+            if thread.join().is_err() {
+                tracing::error!("the store's writer had panicked");
+            }
+        }
+        self.shared.close();
+    }
+}
+
 impl Commit for Embedded {
     fn commit(&self, changes: Arc<Changes>) -> Answer<'_, Committed> {
         Box::pin(async move {
@@ -98,8 +114,9 @@ impl Commit for Embedded {
             let (reply, answer) = oneshot::channel();
             let mut job = Job { changes, reply };
             // The channel is bounded; a full one means the disk is behind, and callers wait.
+            let Some((jobs, _)) = &self.writer else { return Err(gone()) };
             loop {
-                match self.jobs.try_send(job) {
+                match jobs.try_send(job) {
                     Ok(()) => break,
                     Err(TrySendError::Full(back)) => {
                         job = back;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fjall::PersistMode;
@@ -86,19 +87,27 @@ impl Shared {
         }
     }
 
+    /// Closes the database for good.
+    pub(super) fn close(&self) {
+        self.set_engine(Err(StoreError::new(StoreErrorKind::Unavailable, "the store is closed")));
+    }
+
     fn set_engine(&self, engine: Result<Arc<Engine>, StoreError>) {
         *self.engine.write().unwrap_or_else(PoisonError::into_inner) = engine;
     }
 }
 
 /// Starts the writer over what `shared` holds.
-pub(super) fn start(shared: Arc<Shared>, path: PathBuf) -> std::io::Result<SyncSender<Job>> {
+pub(super) fn start(
+    shared: Arc<Shared>,
+    path: PathBuf,
+) -> std::io::Result<(SyncSender<Job>, JoinHandle<()>)> {
     let (jobs, inbox) = sync_channel(WAITING);
-    std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+    let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
         let mut writer = Writer { shared, path, sequence: None, day: 0 };
         writer.run(&inbox);
     })?;
-    Ok(jobs)
+    Ok((jobs, thread))
 }
 
 struct Writer {
