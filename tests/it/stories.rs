@@ -196,14 +196,13 @@ async fn a_user_is_rung_as_the_user_wishes() {
     caller.accept(&said("m-1", "muted")).await;
     assert_eq!(reasons(&caller.trace_becomes("m-1", "suppressed").await), ["muted"]);
 
-    let always = json!({"from": "00:00", "to": "23:59", "time_zone": "Asia/Shanghai"});
-    wish(json!({"quiet_hours": always})).await;
+    // From an hour ago to an hour ahead, whatever the time is.
+    let minute = SystemClock.now().0 / 60_000 % 1440;
+    let time = |minute: u64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+    let now = json!({"from": time(minute + 1380), "to": time(minute + 60), "time_zone": "UTC"});
+    wish(json!({"quiet_hours": now})).await;
     caller.accept(&said("m-2", "quiet")).await;
-    let trace = caller.trace("m-2").await;
-    // One minute a day rings: then the message is sent and there is nothing to see here.
-    if trace["status"] != "sent" {
-        assert_eq!(reasons(&caller.trace_becomes("m-2", "suppressed").await), ["quiet_hours"]);
-    }
+    assert_eq!(reasons(&caller.trace_becomes("m-2", "suppressed").await), ["quiet_hours"]);
 
     wish(json!({"preview": "hidden", "language": "ja"})).await;
     caller.accept(&message("m-3", "bob", "the secret")).await;
